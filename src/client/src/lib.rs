@@ -1,0 +1,1 @@
+//! Kafka client over the runtime traits: producer, consumer, admin.

@@ -1,0 +1,1 @@
+//! Kafka's wire protocol: frames, generated messages, record batches, compression.

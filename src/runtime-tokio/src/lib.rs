@@ -1,0 +1,1 @@
+//! The runtime traits on tokio and the operating system.

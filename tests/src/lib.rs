@@ -1,0 +1,1 @@
+//! Tests of the real binary with foreign clients and real crashes.
