@@ -1,0 +1,85 @@
+//! Look-ups by time inside one batch, compressed or not, without decoding its records.
+
+use model::{Offset, Timestamp};
+
+use crate::records::walk::{Outline, walk};
+use crate::records::{Batch, BatchError, BatchHeader, Compression, Scratch, TimestampType};
+
+/// A record's place and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampedOffset {
+    /// Its place in the log.
+    pub offset: Offset,
+    /// Its time.
+    pub timestamp: Timestamp,
+}
+
+/// The first record at or after offset `from` whose timestamp is at least `since`
+/// (`FileRecords.searchForTimestamp`).
+///
+/// # Errors
+/// When the records can not be read.
+pub fn first_since(
+    batch: &Batch,
+    since: Timestamp,
+    from: Offset,
+    scratch: &mut Scratch,
+) -> Result<Option<TimestampedOffset>, BatchError> {
+    let header = &batch.header;
+    if header.max_timestamp < since || header.last_offset() < from {
+        return Ok(None);
+    }
+    let mut found = None;
+    visit(batch, scratch, |outline| {
+        let (offset, timestamp) = (outline.offset(header), timestamp(&outline, header));
+        if found.is_none() && timestamp >= since && offset >= from {
+            found = Some(TimestampedOffset { offset, timestamp });
+        }
+    })?;
+    Ok(found)
+}
+
+/// The first of the records with the largest timestamp; none in a batch without records.
+///
+/// # Errors
+/// When the records can not be read.
+pub fn latest_record(
+    batch: &Batch,
+    scratch: &mut Scratch,
+) -> Result<Option<TimestampedOffset>, BatchError> {
+    let header = &batch.header;
+    let mut latest: Option<TimestampedOffset> = None;
+    visit(batch, scratch, |outline| {
+        let (offset, timestamp) = (outline.offset(header), timestamp(&outline, header));
+        if latest.is_none_or(|latest| timestamp > latest.timestamp) {
+            latest = Some(TimestampedOffset { offset, timestamp });
+        }
+    })?;
+    Ok(latest)
+}
+
+fn timestamp(outline: &Outline, header: &BatchHeader) -> Timestamp {
+    match header.attributes.timestamp_type() {
+        TimestampType::CreateTime => outline.timestamp(header),
+        TimestampType::LogAppendTime => header.max_timestamp,
+    }
+}
+
+/// Calls `visit` with every record's outline.
+pub(super) fn visit(
+    batch: &Batch,
+    scratch: &mut Scratch,
+    mut visit: impl FnMut(Outline),
+) -> Result<(), BatchError> {
+    let compression = batch.header.attributes.compression()?;
+    let (body, count) = (batch.body(), batch.header.record_count);
+    let visit = |_, outline| {
+        visit(outline);
+        Ok(())
+    };
+    if compression == Compression::None {
+        walk(&mut &body[..], count, visit)
+    } else {
+        walk(&mut scratch.stream(compression, &body)?, count, visit)
+    }
+}
