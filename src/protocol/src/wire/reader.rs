@@ -248,6 +248,7 @@ impl Reader {
             }
             self.end = outer_end;
         }
+        unknown.sort();
         Ok(unknown)
     }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::wire::{DecodeError, EncodeError, Reader, Writer};
 
-/// Unknown tagged fields of one struct; 8 bytes when there are none, which is nearly always.
+/// Unknown tagged fields of one struct in ascending order of their tags; 8 bytes when there are
+/// none, which is nearly always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 // The box is the point: an empty `Vec` would add 24 bytes to every struct of every message.
 #[allow(clippy::box_collection)]
@@ -19,14 +20,16 @@ impl TaggedFields {
         self.as_slice().is_empty()
     }
 
-    /// Tags and contents in the order of the wire.
+    /// Tags and contents.
     pub fn as_slice(&self) -> &[(u32, Bytes)] {
         self.0.as_ref().map_or(&[], |fields| fields)
     }
 
-    /// Adds a field; encoding sorts by tag.
+    /// Adds a field, behind those with the same tag.
     pub fn push(&mut self, tag: u32, content: Bytes) {
-        self.0.get_or_insert_default().push((tag, content));
+        let fields = self.0.get_or_insert_default();
+        let place = fields.partition_point(|(other, _)| *other <= tag);
+        fields.insert(place, (tag, content));
     }
 
     /// Adds a field whose memory the reader's budget has to cover; at most `more` will follow it.
@@ -44,13 +47,20 @@ impl TaggedFields {
         self.0.get_or_insert_default().push(field);
         Ok(())
     }
+
+    /// Ends a row of [`TaggedFields::push_within`]; a careless peer may have sent them out of order.
+    pub(super) fn sort(&mut self) {
+        if let Some(fields) = &mut self.0 {
+            fields.sort_unstable_by_key(|(tag, _)| *tag);
+        }
+    }
 }
 
 /// Writes a struct's tagged fields, known and unknown ones merged in ascending order of their tags.
 #[derive(Debug)]
 pub struct TagEncoder<'a> {
-    unknown: Vec<&'a (u32, Bytes)>,
-    next: usize,
+    /// Those not yet written.
+    unknown: &'a [(u32, Bytes)],
 }
 
 impl<'a> TagEncoder<'a> {
@@ -63,10 +73,9 @@ impl<'a> TagEncoder<'a> {
         unknown: &'a TaggedFields,
         known: usize,
     ) -> Result<TagEncoder<'a>, EncodeError> {
-        let mut unknown: Vec<_> = unknown.as_slice().iter().collect();
-        unknown.sort_by_key(|(tag, _)| *tag);
+        let unknown = unknown.as_slice();
         writer.compact_length(unknown.len() + known)?;
-        Ok(TagEncoder { unknown, next: 0 })
+        Ok(TagEncoder { unknown })
     }
 
     /// Writes one known field, after the unknown ones with smaller tags.
@@ -80,7 +89,7 @@ impl<'a> TagEncoder<'a> {
         content: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         self.unknown_below(writer, u64::from(tag))?;
-        if self.unknown.get(self.next).is_some_and(|(unknown, _)| *unknown == tag) {
+        if self.unknown.first().is_some_and(|(unknown, _)| *unknown == tag) {
             return Err(EncodeError::DuplicateTag { tag });
         }
         writer.uvarint(tag);
@@ -96,14 +105,14 @@ impl<'a> TagEncoder<'a> {
     }
 
     fn unknown_below(&mut self, writer: &mut Writer, limit: u64) -> Result<(), EncodeError> {
-        while let Some((tag, content)) = self.unknown.get(self.next) {
+        while let Some(((tag, content), rest)) = self.unknown.split_first() {
             if u64::from(*tag) >= limit {
                 break;
             }
             writer.uvarint(*tag);
             writer.compact_length(content.len())?;
             writer.raw(content);
-            self.next += 1;
+            self.unknown = rest;
         }
         Ok(())
     }
