@@ -236,7 +236,7 @@ impl StructCode<'_> {
             text.push_str(&format!(
                 "{tag}{guard} => this.{} = {},\n",
                 field.name,
-                field.read(versions)
+                field.read_tagged(versions)
             ));
         }
         text.push_str("_ => return Ok(false),\n}\nOk(true)\n})?;\nOk(this)");
@@ -325,7 +325,7 @@ impl StructCode<'_> {
             writeln!(
                 writes,
                 "if {flag} {{ tags.known(writer, {tag}, |writer| {{ {} Ok(()) }})?; }}",
-                field.write(*versions)
+                field.write_tagged(*versions)
             )?;
             names.push(flag);
         }

@@ -146,6 +146,19 @@ impl<'a> FieldCode<'a> {
         }
     }
 
+    /// An expression that reads the field as a tagged one.
+    ///
+    /// Kafka's generator marks a tagged struct that may be null otherwise than one in its place: by a
+    /// variable-length number, 0 for null.
+    pub fn read_tagged(&self, present: Versions) -> String {
+        self.read(present).replace("nullable_struct", "nullable_tagged_struct")
+    }
+
+    /// Statements that write the field as a tagged one.
+    pub fn write_tagged(&self, present: Versions) -> String {
+        self.write(present).replace("nullable_struct", "nullable_tagged_struct")
+    }
+
     fn read_nullable(&self) -> String {
         let compact = self.compact;
         match &self.kind {

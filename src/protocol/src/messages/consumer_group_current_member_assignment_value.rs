@@ -3,7 +3,7 @@
 use model::Uuid;
 
 use crate::wire::{
-    Decode, DecodeError, Encode, EncodeError, Message, Reader, TaggedFields, Writer,
+    Decode, DecodeError, Encode, EncodeError, Message, Reader, TagEncoder, TaggedFields, Writer,
 };
 
 /// `ConsumerGroupCurrentMemberAssignmentValue`.
@@ -71,24 +71,46 @@ impl Encode for ConsumerGroupCurrentMemberAssignmentValue {
 }
 
 /// `TopicPartitions` of [`ConsumerGroupCurrentMemberAssignmentValue`].
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicPartitions {
     /// Versions 0+.
     pub topic_id: Uuid,
     /// Versions 0+.
     pub partitions: Vec<i32>,
+    /// Versions 0+, null in 0+, tag 0 in 0+.
+    pub assignment_epochs: Option<Vec<i32>>,
     /// Tagged fields of newer schemas.
     pub unknown_tagged_fields: TaggedFields,
+}
+
+impl Default for TopicPartitions {
+    fn default() -> TopicPartitions {
+        TopicPartitions {
+            topic_id: Uuid::ZERO,
+            partitions: Vec::new(),
+            assignment_epochs: Some(Vec::new()),
+            unknown_tagged_fields: TaggedFields::EMPTY,
+        }
+    }
 }
 
 impl Decode for TopicPartitions {
     fn decode(reader: &mut Reader, _version: i16) -> Result<TopicPartitions, DecodeError> {
         let flexible = true;
-        Ok(TopicPartitions {
+        let mut this = TopicPartitions {
             topic_id: reader.uuid()?,
             partitions: reader.array(flexible, Reader::i32)?,
-            unknown_tagged_fields: reader.tagged_fields(flexible, |_, _| Ok(false))?,
-        })
+            assignment_epochs: Some(Vec::new()),
+            unknown_tagged_fields: TaggedFields::EMPTY,
+        };
+        this.unknown_tagged_fields = reader.tagged_fields(flexible, |reader, tag| {
+            match tag {
+                0 => this.assignment_epochs = reader.nullable_array(flexible, Reader::i32)?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok(this)
     }
 }
 
@@ -100,7 +122,27 @@ impl Encode for TopicPartitions {
             writer.i32(*value);
             Ok(())
         })?;
-        writer.tagged_fields(&self.unknown_tagged_fields, flexible)
+        let has_assignment_epochs =
+            !self.assignment_epochs.as_ref().is_some_and(|value| value.is_empty());
+        let mut tags = TagEncoder::start(
+            writer,
+            &self.unknown_tagged_fields,
+            usize::from(has_assignment_epochs),
+        )?;
+        if has_assignment_epochs {
+            tags.known(writer, 0, |writer| {
+                writer.nullable_array(
+                    self.assignment_epochs.as_deref(),
+                    flexible,
+                    |writer, value| {
+                        writer.i32(*value);
+                        Ok(())
+                    },
+                )?;
+                Ok(())
+            })?;
+        }
+        tags.finish(writer)
     }
 }
 

@@ -76,8 +76,9 @@ impl Decode for ConsumerGroupMemberMetadataValue {
         this.unknown_tagged_fields = reader.tagged_fields(flexible, |reader, tag| {
             match tag {
                 0 => {
-                    this.classic_member_metadata = reader
-                        .nullable_struct(|reader| ClassicMemberMetadata::decode(reader, version))?
+                    this.classic_member_metadata = reader.nullable_tagged_struct(|reader| {
+                        ClassicMemberMetadata::decode(reader, version)
+                    })?
                 }
                 _ => return Ok(false),
             }
@@ -115,10 +116,10 @@ impl Encode for ConsumerGroupMemberMetadataValue {
         )?;
         if has_classic_member_metadata {
             tags.known(writer, 0, |writer| {
-                writer
-                    .nullable_struct(self.classic_member_metadata.as_ref(), |writer, value| {
-                        value.encode(writer, version)
-                    })?;
+                writer.nullable_tagged_struct(
+                    self.classic_member_metadata.as_ref(),
+                    |writer, value| value.encode(writer, version),
+                )?;
                 Ok(())
             })?;
         }

@@ -52,6 +52,8 @@ pub mod consumer_group_metadata_key;
 pub mod consumer_group_metadata_value;
 pub mod consumer_group_partition_metadata_key;
 pub mod consumer_group_partition_metadata_value;
+pub mod consumer_group_regular_expression_key;
+pub mod consumer_group_regular_expression_value;
 pub mod consumer_group_target_assignment_member_key;
 pub mod consumer_group_target_assignment_member_value;
 pub mod consumer_group_target_assignment_metadata_key;
@@ -211,10 +213,22 @@ pub mod share_update_key;
 pub mod share_update_value;
 pub mod snapshot_footer_record;
 pub mod snapshot_header_record;
+pub mod streams_group_current_member_assignment_key;
+pub mod streams_group_current_member_assignment_value;
 pub mod streams_group_describe_request;
 pub mod streams_group_describe_response;
 pub mod streams_group_heartbeat_request;
 pub mod streams_group_heartbeat_response;
+pub mod streams_group_member_metadata_key;
+pub mod streams_group_member_metadata_value;
+pub mod streams_group_metadata_key;
+pub mod streams_group_metadata_value;
+pub mod streams_group_target_assignment_member_key;
+pub mod streams_group_target_assignment_member_value;
+pub mod streams_group_target_assignment_metadata_key;
+pub mod streams_group_target_assignment_metadata_value;
+pub mod streams_group_topology_key;
+pub mod streams_group_topology_value;
 pub mod sync_group_request;
 pub mod sync_group_response;
 pub mod transaction_log_key;
@@ -279,6 +293,8 @@ pub use consumer_group_metadata_key::ConsumerGroupMetadataKey;
 pub use consumer_group_metadata_value::ConsumerGroupMetadataValue;
 pub use consumer_group_partition_metadata_key::ConsumerGroupPartitionMetadataKey;
 pub use consumer_group_partition_metadata_value::ConsumerGroupPartitionMetadataValue;
+pub use consumer_group_regular_expression_key::ConsumerGroupRegularExpressionKey;
+pub use consumer_group_regular_expression_value::ConsumerGroupRegularExpressionValue;
 pub use consumer_group_target_assignment_member_key::ConsumerGroupTargetAssignmentMemberKey;
 pub use consumer_group_target_assignment_member_value::ConsumerGroupTargetAssignmentMemberValue;
 pub use consumer_group_target_assignment_metadata_key::ConsumerGroupTargetAssignmentMetadataKey;
@@ -438,10 +454,22 @@ pub use share_update_key::ShareUpdateKey;
 pub use share_update_value::ShareUpdateValue;
 pub use snapshot_footer_record::SnapshotFooterRecord;
 pub use snapshot_header_record::SnapshotHeaderRecord;
+pub use streams_group_current_member_assignment_key::StreamsGroupCurrentMemberAssignmentKey;
+pub use streams_group_current_member_assignment_value::StreamsGroupCurrentMemberAssignmentValue;
 pub use streams_group_describe_request::StreamsGroupDescribeRequest;
 pub use streams_group_describe_response::StreamsGroupDescribeResponse;
 pub use streams_group_heartbeat_request::StreamsGroupHeartbeatRequest;
 pub use streams_group_heartbeat_response::StreamsGroupHeartbeatResponse;
+pub use streams_group_member_metadata_key::StreamsGroupMemberMetadataKey;
+pub use streams_group_member_metadata_value::StreamsGroupMemberMetadataValue;
+pub use streams_group_metadata_key::StreamsGroupMetadataKey;
+pub use streams_group_metadata_value::StreamsGroupMetadataValue;
+pub use streams_group_target_assignment_member_key::StreamsGroupTargetAssignmentMemberKey;
+pub use streams_group_target_assignment_member_value::StreamsGroupTargetAssignmentMemberValue;
+pub use streams_group_target_assignment_metadata_key::StreamsGroupTargetAssignmentMetadataKey;
+pub use streams_group_target_assignment_metadata_value::StreamsGroupTargetAssignmentMetadataValue;
+pub use streams_group_topology_key::StreamsGroupTopologyKey;
+pub use streams_group_topology_value::StreamsGroupTopologyValue;
 pub use sync_group_request::SyncGroupRequest;
 pub use sync_group_response::SyncGroupResponse;
 pub use transaction_log_key::TransactionLogKey;
@@ -511,6 +539,8 @@ macro_rules! for_each_message {
         $crate::messages::ConsumerGroupMetadataValue,
         $crate::messages::ConsumerGroupPartitionMetadataKey,
         $crate::messages::ConsumerGroupPartitionMetadataValue,
+        $crate::messages::ConsumerGroupRegularExpressionKey,
+        $crate::messages::ConsumerGroupRegularExpressionValue,
         $crate::messages::ConsumerGroupTargetAssignmentMemberKey,
         $crate::messages::ConsumerGroupTargetAssignmentMemberValue,
         $crate::messages::ConsumerGroupTargetAssignmentMetadataKey,
@@ -670,10 +700,22 @@ macro_rules! for_each_message {
         $crate::messages::ShareUpdateValue,
         $crate::messages::SnapshotFooterRecord,
         $crate::messages::SnapshotHeaderRecord,
+        $crate::messages::StreamsGroupCurrentMemberAssignmentKey,
+        $crate::messages::StreamsGroupCurrentMemberAssignmentValue,
         $crate::messages::StreamsGroupDescribeRequest,
         $crate::messages::StreamsGroupDescribeResponse,
         $crate::messages::StreamsGroupHeartbeatRequest,
         $crate::messages::StreamsGroupHeartbeatResponse,
+        $crate::messages::StreamsGroupMemberMetadataKey,
+        $crate::messages::StreamsGroupMemberMetadataValue,
+        $crate::messages::StreamsGroupMetadataKey,
+        $crate::messages::StreamsGroupMetadataValue,
+        $crate::messages::StreamsGroupTargetAssignmentMemberKey,
+        $crate::messages::StreamsGroupTargetAssignmentMemberValue,
+        $crate::messages::StreamsGroupTargetAssignmentMetadataKey,
+        $crate::messages::StreamsGroupTargetAssignmentMetadataValue,
+        $crate::messages::StreamsGroupTopologyKey,
+        $crate::messages::StreamsGroupTopologyValue,
         $crate::messages::SyncGroupRequest,
         $crate::messages::SyncGroupResponse,
         $crate::messages::TransactionLogKey,

@@ -9,6 +9,8 @@ use crate::wire::{
 pub struct ShareGroupMetadataValue {
     /// Versions 0+.
     pub epoch: i32,
+    /// Versions 0+.
+    pub metadata_hash: i64,
     /// Tagged fields of newer schemas.
     pub unknown_tagged_fields: TaggedFields,
 }
@@ -24,6 +26,7 @@ impl Decode for ShareGroupMetadataValue {
         let flexible = true;
         Ok(ShareGroupMetadataValue {
             epoch: reader.i32()?,
+            metadata_hash: reader.i64()?,
             unknown_tagged_fields: reader.tagged_fields(flexible, |_, _| Ok(false))?,
         })
     }
@@ -39,6 +42,7 @@ impl Encode for ShareGroupMetadataValue {
         }
         let flexible = true;
         writer.i32(self.epoch);
+        writer.i64(self.metadata_hash);
         writer.tagged_fields(&self.unknown_tagged_fields, flexible)
     }
 }

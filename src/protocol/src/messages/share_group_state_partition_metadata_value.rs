@@ -10,6 +10,8 @@ use crate::wire::{
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ShareGroupStatePartitionMetadataValue {
     /// Versions 0+.
+    pub initializing_topics: Vec<TopicPartitionsInfo>,
+    /// Versions 0+.
     pub initialized_topics: Vec<TopicPartitionsInfo>,
     /// Versions 0+.
     pub deleting_topics: Vec<TopicInfo>,
@@ -30,6 +32,8 @@ impl Decode for ShareGroupStatePartitionMetadataValue {
         }
         let flexible = true;
         Ok(ShareGroupStatePartitionMetadataValue {
+            initializing_topics: reader
+                .array(flexible, |reader| TopicPartitionsInfo::decode(reader, version))?,
             initialized_topics: reader
                 .array(flexible, |reader| TopicPartitionsInfo::decode(reader, version))?,
             deleting_topics: reader.array(flexible, |reader| TopicInfo::decode(reader, version))?,
@@ -47,6 +51,9 @@ impl Encode for ShareGroupStatePartitionMetadataValue {
             });
         }
         let flexible = true;
+        writer.array(&self.initializing_topics, flexible, |writer, value| {
+            value.encode(writer, version)
+        })?;
         writer.array(&self.initialized_topics, flexible, |writer, value| {
             value.encode(writer, version)
         })?;

@@ -16,6 +16,8 @@ pub struct TransactionLogValue {
     pub next_producer_id: i64,
     /// Versions 0+.
     pub producer_epoch: i16,
+    /// Versions 1+, tag 3 in 1+, `-1` by default.
+    pub next_producer_epoch: i16,
     /// Versions 0+.
     pub transaction_timeout_ms: i32,
     /// Versions 0+.
@@ -39,6 +41,7 @@ impl Default for TransactionLogValue {
             previous_producer_id: -1,
             next_producer_id: -1,
             producer_epoch: 0,
+            next_producer_epoch: -1,
             transaction_timeout_ms: 0,
             transaction_status: 0,
             transaction_partitions: Some(Vec::new()),
@@ -64,6 +67,7 @@ impl Decode for TransactionLogValue {
             previous_producer_id: -1,
             next_producer_id: -1,
             producer_epoch: reader.i16()?,
+            next_producer_epoch: -1,
             transaction_timeout_ms: reader.i32()?,
             transaction_status: reader.i8()?,
             transaction_partitions: reader
@@ -77,6 +81,7 @@ impl Decode for TransactionLogValue {
             match tag {
                 0 => this.previous_producer_id = reader.i64()?,
                 1 => this.next_producer_id = reader.i64()?,
+                3 => this.next_producer_epoch = reader.i16()?,
                 2 => this.client_transaction_version = reader.i16()?,
                 _ => return Ok(false),
             }
@@ -115,18 +120,23 @@ impl Encode for TransactionLogValue {
         if version < 1 {
             absent(self.client_transaction_version == 0, "ClientTransactionVersion", version)?;
         }
+        if version < 1 {
+            absent(self.next_producer_epoch == -1, "NextProducerEpoch", version)?;
+        }
         if !flexible {
             return writer.tagged_fields(&self.unknown_tagged_fields, false);
         }
         let has_previous_producer_id = self.previous_producer_id != -1;
         let has_next_producer_id = self.next_producer_id != -1;
         let has_client_transaction_version = self.client_transaction_version != 0;
+        let has_next_producer_epoch = self.next_producer_epoch != -1;
         let mut tags = TagEncoder::start(
             writer,
             &self.unknown_tagged_fields,
             usize::from(has_previous_producer_id)
                 + usize::from(has_next_producer_id)
-                + usize::from(has_client_transaction_version),
+                + usize::from(has_client_transaction_version)
+                + usize::from(has_next_producer_epoch),
         )?;
         if has_previous_producer_id {
             tags.known(writer, 0, |writer| {
@@ -143,6 +153,12 @@ impl Encode for TransactionLogValue {
         if has_client_transaction_version {
             tags.known(writer, 2, |writer| {
                 writer.i16(self.client_transaction_version);
+                Ok(())
+            })?;
+        }
+        if has_next_producer_epoch {
+            tags.known(writer, 3, |writer| {
+                writer.i16(self.next_producer_epoch);
                 Ok(())
             })?;
         }

@@ -217,6 +217,14 @@ impl Reader {
         if self.i8()? < 0 { Ok(None) } else { value(self).map(Some) }
     }
 
+    /// A struct or null in a tagged field: the number 0 says null, as Kafka's generator has it.
+    pub fn nullable_tagged_struct<T>(
+        &mut self,
+        value: impl FnOnce(&mut Reader) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        if self.uvarint()? == 0 { Ok(None) } else { value(self).map(Some) }
+    }
+
     /// The tagged fields of a struct; `known` reads a field and says true, or says false.
     pub fn tagged_fields(
         &mut self,

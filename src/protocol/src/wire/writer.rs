@@ -289,6 +289,16 @@ impl Writer {
         content(self, value)
     }
 
+    /// A struct or null in a tagged field: the number 0 says null, as Kafka's generator has it.
+    pub fn nullable_tagged_struct<T>(
+        &mut self,
+        value: Option<&T>,
+        content: impl FnOnce(&mut Writer, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.uvarint(value.is_some().into());
+        value.map_or(Ok(()), |value| content(self, value))
+    }
+
     /// The tagged fields of a struct that knows none itself.
     pub fn tagged_fields(
         &mut self,

@@ -329,6 +329,10 @@ fn write_struct(fields: &[Field], value: &Fields, context: &Context, output: &mu
             if *value != field.default() {
                 let mut content = Vec::new();
                 write_value(&field.kind, value, nullable, compact, context, &mut content);
+                // Kafka marks a null struct by -1 in its place, and by 0 in a tagged field.
+                if *value == Value::Struct(None) {
+                    content = vec![0];
+                }
                 tagged.insert(field.tag, content);
             }
         } else if field.versions.has(context.version) {
