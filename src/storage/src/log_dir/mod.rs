@@ -1,0 +1,406 @@
+//! One data directory: its lock, its identity, its checkpoints, and the logs in it.
+//!
+//! Invariants:
+//! - one process at a time uses the directory
+//! - the clean mark is gone, durably, before anything else is written, and comes back only when
+//!   every log was closed in good order
+//! - a recovery point on disk never passes what was synced, nor survives its log
+//!
+//! Start at [`LogDir::open`].
+
+mod checkpoints;
+mod identity;
+mod partition_metadata;
+mod registration;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{BrokerId, Offset, Uuid};
+use runtime::{DiskLock, DiskSpace, EntryKind, Rng, Runtime};
+
+pub(crate) use registration::Registration;
+
+use crate::checkpoint::{self, CheckpointError, OffsetsByLog};
+use crate::config::LogConfig;
+use crate::error::{DiskError, LogDirError, OpenError};
+use crate::file_name::DELETED_DIR_SUFFIX;
+use crate::log::{self, Log, Opening};
+use crate::name::LogName;
+use crate::open_files::OpenFiles;
+use checkpoints::Written;
+use identity::Identity;
+use registration::Slot;
+
+const LOCK_FILE: &str = ".lock";
+const CLEAN_MARK: &str = ".kafka_cleanshutdown";
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const LOG_STARTS: &str = "log-start-offset-checkpoint";
+
+/// Longest name of a directory on common file systems.
+const DIR_NAME_LEN_MAX: usize = 255;
+
+/// How to open a data directory.
+#[derive(Clone, Debug)]
+pub struct LogDirOptions {
+    /// The directory; created when missing.
+    pub path: PathBuf,
+    /// Must be the one that the directory belongs to, if it belongs to one.
+    pub node_id: BrokerId,
+    /// Must be the one that the directory belongs to, if it belongs to one; `None` takes that, or
+    /// a new random one.
+    pub cluster_id: Option<String>,
+    /// Files held open beside those of active segments.
+    pub open_files_max: usize,
+}
+
+/// A log that was there when the directory was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLog {
+    /// Its name.
+    pub name: LogName,
+    /// Its topic, when the directory says.
+    pub topic_id: Option<Uuid>,
+}
+
+/// A data directory in use. Cheap to clone; open logs keep it locked.
+#[derive(Clone)]
+pub struct LogDir {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    runtime: Runtime,
+    path: PathBuf,
+    identity: Identity,
+    was_clean: bool,
+    by_kafka: bool,
+    /// Whether a directory of Kafka has been noted to be klamm's now.
+    is_marked: std::sync::atomic::AtomicBool,
+    found: Vec<FoundLog>,
+    open_files: Arc<OpenFiles>,
+    state: Mutex<State>,
+    /// Held while the checkpoint files are written, or while an offset in them has to go back.
+    writing: runtime::sync::Mutex<Written>,
+    /// Kept until the last user is gone.
+    _lock: DiskLock,
+}
+
+/// What changes.
+#[derive(Default)]
+struct State {
+    open: BTreeMap<LogName, Slot>,
+    /// Of logs that are not open.
+    recovery_points: OffsetsByLog,
+    log_starts: OffsetsByLog,
+    /// Found and not opened yet.
+    untouched: BTreeSet<LogName>,
+    /// A log went away without being closed.
+    is_unclean: bool,
+}
+
+impl LogDir {
+    /// Locks the directory, reads who it belongs to and how it was left, and removes the clean
+    /// mark.
+    pub async fn open(runtime: Runtime, options: LogDirOptions) -> Result<LogDir, LogDirError> {
+        let LogDirOptions { path, node_id, cluster_id, open_files_max } = options;
+        let disk = Arc::clone(&runtime.disk);
+        disk.create_dir_all(&path).await.map_err(DiskError::at("create", &path))?;
+        let lock = take_lock(&runtime, &path).await?;
+        let (identity, by_kafka) = identity::settle(&runtime, &path, node_id, cluster_id).await?;
+        let was_clean = take_clean_mark(&runtime, &path).await?;
+        let found = find_logs(&runtime, &path).await?;
+        let mut recovery_points = read_offsets(&runtime, &path.join(RECOVERY_POINTS)).await?;
+        let mut log_starts = read_offsets(&runtime, &path.join(LOG_STARTS)).await?;
+        let written =
+            Written { recovery_points: recovery_points.clone(), log_starts: log_starts.clone() };
+        let untouched: BTreeSet<LogName> = found.iter().map(|log| log.name.clone()).collect();
+        recovery_points.retain(|name, _| untouched.contains(name));
+        log_starts.retain(|name, _| untouched.contains(name));
+        let state = State { recovery_points, log_starts, untouched, ..State::default() };
+        let inner = Inner {
+            runtime,
+            path,
+            identity,
+            was_clean,
+            by_kafka,
+            is_marked: false.into(),
+            found,
+            open_files: Arc::new(OpenFiles::new(open_files_max)),
+            state: Mutex::new(state),
+            writing: runtime::sync::Mutex::new(written),
+            _lock: lock,
+        };
+        Ok(LogDir { inner: Arc::new(inner) })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster_id(&self) -> &str {
+        &self.inner.identity.cluster_id
+    }
+
+    /// The node it belongs to.
+    pub fn node_id(&self) -> BrokerId {
+        self.inner.identity.node_id
+    }
+
+    /// Its own id (KIP-858).
+    pub fn directory_id(&self) -> Uuid {
+        self.inner.identity.directory_id
+    }
+
+    /// Whether it was left in good order, so that nothing that was written may be missing.
+    pub fn was_clean(&self) -> bool {
+        self.inner.was_clean
+    }
+
+    /// The logs that were there, sorted by name.
+    pub fn found(&self) -> &[FoundLog] {
+        &self.inner.found
+    }
+
+    /// Room on its disk.
+    pub async fn space(&self) -> Result<DiskSpace, DiskError> {
+        let path = &self.inner.path;
+        self.inner.runtime.disk.space(path).await.map_err(DiskError::at("space", path))
+    }
+
+    /// Creates a log and opens it. Its name is durable when this returns.
+    pub async fn create_log(
+        &self,
+        name: &LogName,
+        topic_id: Option<Uuid>,
+        config: LogConfig,
+    ) -> Result<Log, OpenError> {
+        let inner = &self.inner;
+        let disk = &inner.runtime.disk;
+        let dir = inner.path.join(name.to_string());
+        let registration = self.register(name)?;
+        if exists(&inner.runtime, &dir).await? {
+            return Err(OpenError::AlreadyExists(name.clone()));
+        }
+        // A log of this name may have been deleted since the checkpoints were written; what they
+        // say of that one must not meet this one.
+        inner.forget_written(name).await?;
+        // Under another name first: a crash leaves either the whole log or nothing.
+        let beside = inner.path.join(format!("{name}{DELETED_DIR_SUFFIX}"));
+        disk.create_dir_all(&beside).await.map_err(DiskError::at("create", &beside))?;
+        if let Some(topic_id) = topic_id {
+            partition_metadata::write(&inner.runtime, &beside, topic_id).await?;
+        }
+        disk.rename(&beside, &dir).await.map_err(DiskError::at("rename", &beside))?;
+        disk.sync_dir(&inner.path).await.map_err(DiskError::at("sync", &inner.path))?;
+        self.open_registered(name, topic_id, config, registration, None).await
+    }
+
+    /// Opens a log that is there, after recovering it if it was not closed in good order.
+    pub async fn open_log(&self, name: &LogName, config: LogConfig) -> Result<Log, OpenError> {
+        let inner = &self.inner;
+        let dir = inner.path.join(name.to_string());
+        let registration = self.register(name)?;
+        if !exists(&inner.runtime, &dir).await? {
+            return Err(OpenError::NotFound(name.clone()));
+        }
+        let topic_id = partition_metadata::read(&inner.runtime, &dir).await?;
+        let known = inner.known(name);
+        self.open_registered(name, topic_id, config, registration, Some(known)).await
+    }
+
+    fn register(&self, name: &LogName) -> Result<Registration, OpenError> {
+        Registration::new(&self.inner, name).ok_or_else(|| OpenError::InUse(name.clone()))
+    }
+
+    async fn open_registered(
+        &self,
+        name: &LogName,
+        topic_id: Option<Uuid>,
+        config: LogConfig,
+        registration: Registration,
+        known: Option<Known>,
+    ) -> Result<Log, OpenError> {
+        let inner = &self.inner;
+        let known = known.unwrap_or_default();
+        let opening = Opening {
+            name: name.clone(),
+            dir: inner.path.join(name.to_string()),
+            topic_id,
+            config,
+            recovery_point: known.recovery_point,
+            log_start: known.log_start,
+            was_clean: known.was_clean,
+            by_kafka: inner.by_kafka,
+        };
+        log::open(&inner.runtime, &inner.open_files, opening, registration).await
+    }
+
+    /// Deletes a log that is not open: its directory is renamed, durably; its files go with
+    /// [`LogDir::remove_deleted`].
+    pub async fn delete_log(&self, name: &LogName) -> Result<(), LogDirError> {
+        let inner = &self.inner;
+        let disk = &inner.runtime.disk;
+        if inner.lock().open.contains_key(name) {
+            return Err(LogDirError::LogOpen(name.clone()));
+        }
+        let from = inner.path.join(name.to_string());
+        let to = inner.path.join(deleted_dir_name(name, random_uuid(&inner.runtime, "delete")));
+        disk.rename(&from, &to).await.map_err(DiskError::at("rename", &from))?;
+        disk.sync_dir(&inner.path).await.map_err(DiskError::at("sync", &inner.path))?;
+        let mut state = inner.lock();
+        state.recovery_points.remove(name);
+        state.log_starts.remove(name);
+        state.untouched.remove(name);
+        Ok(())
+    }
+
+    /// Removes the directories of deleted logs for good. To be called when nobody reads them any
+    /// more, and after a start.
+    pub async fn remove_deleted(&self) -> Result<(), LogDirError> {
+        let inner = &self.inner;
+        let disk = &inner.runtime.disk;
+        let entries = disk.list(&inner.path).await.map_err(DiskError::at("list", &inner.path))?;
+        for entry in entries {
+            if entry.kind == EntryKind::Directory && entry.name.ends_with(DELETED_DIR_SUFFIX) {
+                let path = inner.path.join(&entry.name);
+                disk.remove_dir_all(&path).await.map_err(DiskError::at("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down how far every log is synced and where it starts, so that recovery after a crash
+    /// has little to read. To be called every few seconds.
+    pub async fn checkpoint(&self) -> Result<(), LogDirError> {
+        self.inner.checkpoint().await.map_err(LogDirError::from)
+    }
+
+    /// Ends the use of the directory. When every log was closed in good order, says so on disk:
+    /// the next start then reads nothing but ends. Whether it did.
+    pub async fn close(&self) -> Result<bool, LogDirError> {
+        let inner = &self.inner;
+        inner.checkpoint().await?;
+        let is_clean = {
+            let state = inner.lock();
+            let unrecovered = !inner.was_clean && !state.untouched.is_empty();
+            state.open.is_empty() && !state.is_unclean && !unrecovered
+        };
+        if is_clean {
+            let path = inner.path.join(CLEAN_MARK);
+            // The epoch is of use to a controller that trusts it (KIP-966); -1 says nothing.
+            let content = bytes::Bytes::from_static(br#"{"version":0,"brokerEpoch":-1}"#);
+            let written = runtime::write_file_durably(&*inner.runtime.disk, &path, content).await;
+            written.map_err(DiskError::at("write", &path))?;
+        }
+        Ok(is_clean)
+    }
+}
+
+/// What a directory knows of a log before it is opened.
+#[derive(Default)]
+struct Known {
+    recovery_point: Option<Offset>,
+    log_start: Option<Offset>,
+    was_clean: bool,
+}
+
+impl Inner {
+    fn known(&self, name: &LogName) -> Known {
+        let state = self.lock();
+        Known {
+            recovery_point: state.recovery_points.get(name).copied(),
+            log_start: state.log_starts.get(name).copied(),
+            // The mark speaks of the log as it was found, not as it was used since.
+            was_clean: self.was_clean && state.untouched.contains(name),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is complete before anything could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn take_lock(runtime: &Runtime, path: &Path) -> Result<DiskLock, LogDirError> {
+    let file = path.join(LOCK_FILE);
+    match runtime.disk.lock(&file).await {
+        Ok(lock) => Ok(lock),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(LogDirError::InUse { path: path.to_owned() })
+        }
+        Err(error) => Err(DiskError::at("lock", &file)(error).into()),
+    }
+}
+
+/// Whether there is a clean mark; there is none afterwards, also after a loss of power.
+async fn take_clean_mark(runtime: &Runtime, path: &Path) -> Result<bool, LogDirError> {
+    let mark = path.join(CLEAN_MARK);
+    let was_clean = match runtime.disk.remove_file(&mark).await {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(DiskError::at("remove", &mark)(error).into()),
+    };
+    runtime.disk.sync_dir(path).await.map_err(DiskError::at("sync", path))?;
+    Ok(was_clean)
+}
+
+async fn find_logs(runtime: &Runtime, path: &Path) -> Result<Vec<FoundLog>, LogDirError> {
+    let entries = runtime.disk.list(path).await.map_err(DiskError::at("list", path))?;
+    let mut found = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
+        // Directories of other names are deleted logs, or none of ours.
+        let Ok(name) = entry.name.parse::<LogName>() else { continue };
+        let topic_id = partition_metadata::read(runtime, &path.join(&entry.name)).await;
+        let topic_id = topic_id.map_err(|error| match error {
+            OpenError::BadFile { file, reason } => LogDirError::BadFile { file, reason },
+            OpenError::Disk(error) => LogDirError::Disk(error),
+            other => LogDirError::BadFile { file: path.join(&entry.name), reason: other.to_string() },
+        })?;
+        found.push(FoundLog { name, topic_id });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+async fn read_offsets(runtime: &Runtime, path: &Path) -> Result<OffsetsByLog, LogDirError> {
+    let read = checkpoint::read_offsets(&*runtime.disk, path).await;
+    read.map_err(|error| match error {
+        CheckpointError::Disk(error) => LogDirError::Disk(error),
+        CheckpointError::Bad(bad) => {
+            LogDirError::BadFile { file: path.to_owned(), reason: bad.0 }
+        }
+    })
+}
+
+async fn exists(runtime: &Runtime, dir: &Path) -> Result<bool, DiskError> {
+    match runtime.disk.list(dir).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(DiskError::at("list", dir)(error)),
+    }
+}
+
+/// A random id whose text does not start with `-`, which command lines would take for an option.
+fn random_uuid(runtime: &Runtime, concern: &str) -> Uuid {
+    let mut random = runtime.random.stream(concern, 0);
+    loop {
+        let mut bytes = [0; 16];
+        random.fill_bytes(&mut bytes);
+        let id = Uuid::from_random(bytes);
+        if !id.to_string().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+/// Kafka's form: name, a unique part, the suffix; the name gives way when it is too long.
+fn deleted_dir_name(name: &LogName, id: Uuid) -> String {
+    let unique: String = id.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut stem = name.to_string();
+    stem.truncate(DIR_NAME_LEN_MAX - unique.len() - 1 - DELETED_DIR_SUFFIX.len());
+    format!("{stem}.{unique}{DELETED_DIR_SUFFIX}")
+}

@@ -1,0 +1,158 @@
+//! What the owner of a log and its readers share: the list of segments, the ends, the epochs.
+//!
+//! The owner publishes, readers take snapshots; no lock is held while anything waits.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{LeaderEpoch, Offset};
+
+use crate::error::StorageError;
+use crate::leader_epoch::{EpochEnd, LeaderEpochs};
+use crate::name::LogName;
+use crate::segment::{Home, Segment};
+
+/// All segments of a log, oldest first; the last one is active.
+pub(crate) type Segments = Arc<Vec<Arc<Segment>>>;
+
+/// The shared part of one open log.
+pub(crate) struct LogShared {
+    pub(crate) name: LogName,
+    pub(crate) home: Arc<Home>,
+    segments: Mutex<Segments>,
+    epochs: Mutex<Arc<LeaderEpochs>>,
+    log_start: AtomicI64,
+    log_end: AtomicI64,
+    durable_end: AtomicI64,
+    recovery_point: AtomicI64,
+    /// Closed segments that have to be synced before the recovery point may pass them.
+    unsynced: Mutex<Vec<Arc<Segment>>>,
+    offline: Mutex<Option<Arc<str>>>,
+}
+
+impl LogShared {
+    pub(crate) fn new(
+        name: LogName,
+        home: Arc<Home>,
+        segments: Vec<Arc<Segment>>,
+        epochs: LeaderEpochs,
+        ends: Ends,
+    ) -> LogShared {
+        LogShared {
+            name,
+            home,
+            segments: Mutex::new(Arc::new(segments)),
+            epochs: Mutex::new(Arc::new(epochs)),
+            log_start: AtomicI64::new(ends.log_start.0),
+            log_end: AtomicI64::new(ends.log_end.0),
+            durable_end: AtomicI64::new(ends.durable_end.0),
+            recovery_point: AtomicI64::new(ends.recovery_point.0),
+            unsynced: Mutex::new(Vec::new()),
+            offline: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn segments(&self) -> Segments {
+        Arc::clone(&lock(&self.segments))
+    }
+
+    pub(crate) fn set_segments(&self, segments: Vec<Arc<Segment>>) {
+        *lock(&self.segments) = Arc::new(segments);
+    }
+
+    pub(crate) fn epochs(&self) -> Arc<LeaderEpochs> {
+        Arc::clone(&lock(&self.epochs))
+    }
+
+    pub(crate) fn set_epochs(&self, epochs: LeaderEpochs) {
+        *lock(&self.epochs) = Arc::new(epochs);
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
+        Offset(self.log_start.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_log_start(&self, offset: Offset) {
+        self.log_start.store(offset.0, Ordering::Release);
+    }
+
+    pub(crate) fn log_end(&self) -> Offset {
+        Offset(self.log_end.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_log_end(&self, offset: Offset) {
+        self.log_end.store(offset.0, Ordering::Release);
+    }
+
+    pub(crate) fn durable_end(&self) -> Offset {
+        Offset(self.durable_end.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_durable_end(&self, offset: Offset) {
+        self.durable_end.store(offset.0, Ordering::Release);
+    }
+
+    /// Everything below was synced once.
+    pub(crate) fn recovery_point(&self) -> Offset {
+        Offset(self.recovery_point.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_recovery_point(&self, offset: Offset) {
+        self.recovery_point.store(offset.0, Ordering::Release);
+    }
+
+    pub(crate) fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.epochs().end_offset_for(epoch, self.log_end())
+    }
+
+    /// A segment was closed; the next checkpoint syncs it.
+    pub(crate) fn add_unsynced(&self, segment: Arc<Segment>) {
+        lock(&self.unsynced).push(segment);
+    }
+
+    pub(crate) fn unsynced(&self) -> Vec<Arc<Segment>> {
+        lock(&self.unsynced).clone()
+    }
+
+    pub(crate) fn retain_unsynced(&self, keep: impl Fn(&Segment) -> bool) {
+        lock(&self.unsynced).retain(|segment| keep(segment));
+    }
+
+    /// Ends all changes of the log; the first reason stays. Says so in the log of the process.
+    pub(crate) fn take_offline(&self, reason: &str) {
+        let mut offline = lock(&self.offline);
+        if offline.is_none() {
+            tracing::error!(log = %self.name, reason, "log is offline");
+            *offline = Some(Arc::from(reason));
+        }
+    }
+
+    pub(crate) fn offline_reason(&self) -> Option<Arc<str>> {
+        lock(&self.offline).clone()
+    }
+
+    pub(crate) fn check_online(&self) -> Result<(), StorageError> {
+        match self.offline_reason() {
+            Some(reason) => Err(StorageError::Offline { log: self.name.clone(), reason }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.segments().iter().map(|segment| segment.size()).sum()
+    }
+}
+
+/// The ends of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) log_start: Offset,
+    pub(crate) log_end: Offset,
+    pub(crate) durable_end: Offset,
+    pub(crate) recovery_point: Offset,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is complete before anything could panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
