@@ -1,0 +1,230 @@
+"""Drives kafka-python."""
+
+import sys
+import time
+
+import kafka
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
+from kafka.errors import BrokerResponseError, for_code
+
+import driver
+
+BOOTSTRAP = sys.argv[1]
+PATIENCE = 60
+ADMIN = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+
+
+def describe(error):
+    kind = f"{type(error).__module__}.{type(error).__name__}"
+    code = error.message if isinstance(error, BrokerResponseError) else type(error).__name__
+    return kind, code, str(error)
+
+
+def create_topic(command):
+    options = {
+        "num_partitions": command["partitions"],
+        "replication_factor": command["replication_factor"],
+        "configs": command["configs"],
+    }
+    ADMIN.create_topics({command["topic"]: options})
+    return {}
+
+
+def delete_topic(command):
+    ADMIN.delete_topics([command["topic"]])
+    return {}
+
+
+def list_topics(_command):
+    topics = ADMIN.list_topics()
+    return sorted(t if isinstance(t, str) else t["name"] for t in topics)
+
+
+def describe_topic(command):
+    (topic,) = ADMIN.describe_topics([command["topic"]])
+    if topic["error_code"] != 0:
+        raise for_code(topic["error_code"])
+    partitions = [
+        {
+            "partition": p["partition_index"],
+            "leader": p["leader_id"],
+            "replicas": p["replica_nodes"],
+            "isr": p["isr_nodes"],
+        }
+        for p in sorted(topic["partitions"], key=lambda p: p["partition_index"])
+    ]
+    return {"id": str(topic.get("topic_id")), "partitions": partitions}
+
+
+def resource(command, configs=None):
+    kinds = {"topic": ConfigResourceType.TOPIC, "broker": ConfigResourceType.BROKER}
+    return ConfigResource(kinds[command["resource"]], command["name"], configs)
+
+
+def describe_config(command):
+    described = ADMIN.describe_configs([resource(command)], config_filter="all")
+    entries = described[command["resource"]][command["name"]]
+    return {
+        name: {
+            "value": entry["value"],
+            "source": entry["config_source"],
+            "read_only": entry["read_only"],
+            "sensitive": entry["is_sensitive"],
+        }
+        for name, entry in entries.items()
+    }
+
+
+def alter_config(command):
+    if command["set"]:
+        ADMIN.alter_configs([resource(command, command["set"])], incremental=True)
+    if command["delete"]:
+        ADMIN.reset_configs([resource(command, command["delete"])], incremental=True)
+    return {}
+
+
+def alter_config_legacy(command):
+    ADMIN.alter_configs([resource(command, command["set"])], incremental=False)
+    return {}
+
+
+def create_partitions(command):
+    ADMIN.create_partitions({command["topic"]: command["total"]})
+    return {}
+
+
+def delete_records(command):
+    place = TopicPartition(command["topic"], command["partition"])
+    answer = ADMIN.delete_records({place: command["before"]})
+    return {"low_watermark": answer[place]["low_watermark"]}
+
+
+def describe_cluster(_command):
+    cluster = ADMIN.describe_cluster()
+    brokers = [
+        {"id": b.get("broker_id", b.get("node_id")), "host": b["host"], "port": b["port"]}
+        for b in cluster["brokers"]
+    ]
+    return {"cluster_id": cluster["cluster_id"], "brokers": brokers}
+
+
+def produce(command):
+    codec = command["codec"]
+    producer = KafkaProducer(
+        bootstrap_servers=BOOTSTRAP,
+        acks="all" if command["acks"] == -1 else command["acks"],
+        enable_idempotence=command["idempotent"],
+        compression_type=None if codec == "none" else codec,
+        max_request_size=command["bytes_max"],
+        linger_ms=20,
+        delivery_timeout_ms=PATIENCE * 1000,
+    )
+    try:
+        sent = [
+            producer.send(
+                command["topic"],
+                partition=command["partition"],
+                key=driver.decode(record["key"]),
+                value=driver.decode(record["value"]),
+                headers=[(name, driver.decode(value)) for name, value in record["headers"]],
+                timestamp_ms=record["timestamp"],
+            )
+            for record in command["records"]
+        ]
+        producer.flush(PATIENCE)
+        results = [future.get(PATIENCE) for future in sent]
+    finally:
+        producer.close(10)
+    return {"offsets": [r.offset if command["acks"] != 0 else None for r in results]}
+
+
+def consumer():
+    return KafkaConsumer(
+        bootstrap_servers=BOOTSTRAP,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        allow_auto_create_topics=False,
+    )
+
+
+def fetch(command):
+    ends = {TopicPartition(r["topic"], r["partition"]): r["end"] for r in command["partitions"]}
+    records = []
+    reader = consumer()
+    try:
+        reader.assign(list(ends))
+        for r in command["partitions"]:
+            reader.seek(TopicPartition(r["topic"], r["partition"]), r["from"])
+        missing = set(ends)
+        deadline = time.monotonic() + PATIENCE
+        while missing:
+            for place, batch in reader.poll(timeout_ms=200).items():
+                records.extend(read(r) for r in batch if r.offset < ends[place])
+            missing = {place for place in missing if reader.position(place) < ends[place]}
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not read to the end: {missing}")
+    finally:
+        reader.close()
+    records.sort(key=lambda record: (record["topic"], record["partition"]))
+    return {"records": records}
+
+
+def read(record):
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "timestamp_type": {0: "create", 1: "append"}.get(record.timestamp_type),
+        "key": driver.encode(record.key),
+        "value": driver.encode(record.value),
+        "headers": [[name, driver.encode(value)] for name, value in record.headers],
+    }
+
+
+def offset_for(command):
+    place = TopicPartition(command["topic"], command["partition"])
+    at = command["at"]
+    if at == "max_timestamp":
+        found = ADMIN.list_partition_offsets({place: OffsetSpec.MAX_TIMESTAMP})[place]
+        return {
+            "offset": found.offset if found.offset >= 0 else None,
+            "timestamp": found.timestamp if found.timestamp >= 0 else None,
+        }
+    reader = consumer()
+    try:
+        if at == "earliest":
+            return {"offset": reader.beginning_offsets([place])[place], "timestamp": None}
+        if at == "latest":
+            return {"offset": reader.end_offsets([place])[place], "timestamp": None}
+        found = reader.offsets_for_times({place: at})[place]
+    finally:
+        reader.close()
+    if found is None:
+        return {"offset": None, "timestamp": None}
+    return {"offset": found.offset, "timestamp": found.timestamp}
+
+
+driver.run(
+    "kafka-python",
+    kafka.__version__,
+    ["none", "gzip", "snappy", "lz4", "zstd"],
+    {
+        "create_topic": create_topic,
+        "delete_topic": delete_topic,
+        "list_topics": list_topics,
+        "describe_topic": describe_topic,
+        "describe_config": describe_config,
+        "alter_config": alter_config,
+        "alter_config_legacy": alter_config_legacy,
+        "create_partitions": create_partitions,
+        "delete_records": delete_records,
+        "describe_cluster": describe_cluster,
+        "produce": produce,
+        "fetch": fetch,
+        "offset_for": offset_for,
+    },
+    describe,
+)

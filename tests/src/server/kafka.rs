@@ -1,0 +1,100 @@
+//! Apache Kafka as a peer: a single node in KRaft mode, from Maven Central.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::probe;
+use crate::child::{Background, run, wait_for};
+use crate::install;
+
+/// The release that `clients/kafka` pins.
+pub const KAFKA_VERSION: &str = "4.3.0";
+
+/// Longest time from the start of the process to the first answer.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// A running Apache Kafka.
+#[derive(Debug)]
+pub struct Kafka {
+    port: u16,
+    data: PathBuf,
+    process: Background,
+}
+
+impl Kafka {
+    /// Formats `directory` and starts a broker on free ports of the loopback interface.
+    ///
+    /// # Errors
+    /// It can not be installed, formatted or started.
+    pub fn start(directory: &Path) -> Result<Kafka> {
+        let classpath = install::kafka_classpath()?;
+        fs::create_dir_all(directory)?;
+        let (port, controller_port) = (probe::free_port()?, probe::free_port()?);
+        let data = directory.join("data");
+        let properties = directory.join("server.properties");
+        fs::write(&properties, settings(port, controller_port, &data)?)?;
+        let mut format = Command::new("java");
+        format.args(["-cp", &classpath, "kafka.tools.StorageTool", "format"]);
+        format.args(["-t", "a2xhbW0tdGVzdC1jbHVzdA", "-c"]).arg(&properties);
+        run(&mut format, Duration::from_secs(60))?;
+        let mut command = Command::new("java");
+        command.args(["-Xmx512M", "-Xms512M", "-XX:+UseG1GC", "-cp", &classpath]);
+        command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka"]);
+        let log = directory.join("log");
+        let mut process = Background::start(command.arg(&properties), &log)?;
+        let ready = wait_for("Apache Kafka to be ready", READY_LIMIT, || {
+            if let Some(status) = process.ended()? {
+                bail!("Apache Kafka ended with {status}");
+            }
+            Ok(probe::brokers(port).is_ok_and(|brokers| brokers > 0).then_some(()))
+        });
+        ready.with_context(|| process.log_tail())?;
+        Ok(Kafka { port, data, process })
+    }
+
+    /// Where clients connect to.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A controlled stop.
+    ///
+    /// # Errors
+    /// It does not end within 60 s.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.terminate(Duration::from_secs(60))?;
+        Ok(())
+    }
+
+    /// The last lines of its log, for messages.
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail()
+    }
+}
+
+fn settings(port: u16, controller_port: u16, data: &Path) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "process.roles=broker,controller\nnode.id=1")?;
+    writeln!(text, "controller.quorum.voters=1@127.0.0.1:{controller_port}")?;
+    writeln!(
+        text,
+        "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"
+    )?;
+    writeln!(text, "controller.listener.names=CONTROLLER")?;
+    for topic in ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"] {
+        writeln!(text, "{topic}.replication.factor=1")?;
+    }
+    writeln!(text, "transaction.state.log.min.isr=1\nshare.coordinator.state.topic.min.isr=1")?;
+    writeln!(text, "log.dirs={}", data.display())?;
+    Ok(text)
+}

@@ -1,0 +1,89 @@
+//! The broker under test: `klamm`, Apache Kafka started here, or one that runs already.
+//!
+//! In: `KLAMM_TEST_PEER` (`klamm`, the default, or `kafka`), `KLAMM_TEST_BOOTSTRAP` (host:port).
+//! Out: an address that answers Metadata, and the end of the process when the handle is dropped.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+mod kafka;
+mod klamm;
+pub mod probe;
+
+pub use kafka::{KAFKA_VERSION, Kafka};
+pub use klamm::{Klamm, KlammOptions};
+
+/// Which broker the lists of cases run against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// This project's.
+    Klamm,
+    /// Apache Kafka, started by the tests.
+    Kafka,
+    /// One that runs already, at this address.
+    Running(String),
+}
+
+impl Peer {
+    /// What the environment asks for.
+    ///
+    /// # Errors
+    /// `KLAMM_TEST_PEER` is neither `klamm` nor `kafka`.
+    pub fn from_environment() -> Result<Peer> {
+        if let Ok(address) = std::env::var("KLAMM_TEST_BOOTSTRAP") {
+            return Ok(Peer::Running(address));
+        }
+        match std::env::var("KLAMM_TEST_PEER").as_deref() {
+            Err(_) | Ok("" | "klamm") => Ok(Peer::Klamm),
+            Ok("kafka") => Ok(Peer::Kafka),
+            Ok(other) => bail!("KLAMM_TEST_PEER={other}: neither klamm nor kafka"),
+        }
+    }
+}
+
+/// A broker that answers.
+#[derive(Debug)]
+pub enum Server {
+    /// This project's.
+    Klamm(Klamm),
+    /// Apache Kafka, started by the tests.
+    Kafka(Kafka),
+    /// One that runs already.
+    Running(String),
+}
+
+impl Server {
+    /// Starts what is asked for, with its data and its log below `directory`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(peer: &Peer, directory: &Path) -> Result<Server> {
+        match peer {
+            Peer::Klamm => {
+                let options = KlammOptions::in_directory(&directory.join("klamm"));
+                Ok(Server::Klamm(Klamm::start(options)?))
+            }
+            Peer::Kafka => Ok(Server::Kafka(Kafka::start(&directory.join("kafka"))?)),
+            Peer::Running(address) => Ok(Server::Running(address.clone())),
+        }
+    }
+
+    /// Where clients connect to.
+    pub fn address(&self) -> String {
+        match self {
+            Server::Klamm(klamm) => klamm.address(),
+            Server::Kafka(kafka) => kafka.address(),
+            Server::Running(address) => address.clone(),
+        }
+    }
+
+    /// The last lines of its log, for messages.
+    pub fn log_tail(&self) -> String {
+        match self {
+            Server::Klamm(klamm) => klamm.log_tail(),
+            Server::Kafka(kafka) => kafka.log_tail(),
+            Server::Running(_) => String::new(),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A list of cases as a test program: one broker for all of them, started with the first case that
+//! runs; one process per client, started when first needed.
+//!
+//! In: the tools a suite needs, its cases. Out: libtest's output and exit status.
+//!
+//! Invariants:
+//! - cases run one after the other and use topics of their own names
+//! - a failure says what the client and the broker wrote last
+//! - nothing that was started outlives the program
+//!
+//! Start at [`run`].
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use anyhow::{Context, Result, anyhow};
+use libtest_mimic::{Arguments, Conclusion, Trial};
+use tempfile::TempDir;
+
+use crate::driver::Driver;
+use crate::install::Tool;
+use crate::matrix::Client;
+use crate::server::{Peer, Server};
+
+/// What the cases of a suite share.
+pub struct Lab {
+    peer: Peer,
+    directory: TempDir,
+    server: OnceLock<std::result::Result<Server, String>>,
+    drivers: Mutex<BTreeMap<&'static str, Driver>>,
+    run: String,
+}
+
+/// What a case does.
+pub type Body = Box<dyn FnOnce(&Lab) -> Result<()> + Send>;
+
+/// One case: a name and what to do.
+pub struct Case {
+    /// `client::group::case`.
+    pub name: String,
+    /// What has to succeed.
+    pub body: Body,
+    /// What the machine needs for it beyond the tools of the suite.
+    pub tools: Vec<Tool>,
+}
+
+impl Case {
+    /// A case that needs nothing beyond the tools of its suite.
+    pub fn new(
+        name: impl Into<String>,
+        body: impl FnOnce(&Lab) -> Result<()> + Send + 'static,
+    ) -> Case {
+        Case { name: name.into(), body: Box::new(body), tools: vec![] }
+    }
+
+    /// The same, with more tools.
+    #[must_use]
+    pub fn with_tools(mut self, tools: &[Tool]) -> Case {
+        self.tools.extend_from_slice(tools);
+        self
+    }
+}
+
+impl Lab {
+    fn new() -> Result<Lab> {
+        let run = format!("{:x}", std::process::id());
+        Ok(Lab {
+            peer: Peer::from_environment()?,
+            directory: tempfile::Builder::new().prefix("klamm-tests-").tempdir()?,
+            server: OnceLock::new(),
+            drivers: Mutex::default(),
+            run,
+        })
+    }
+
+    /// Which broker is under test.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The broker, started if this is the first use.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub fn server(&self) -> Result<&Server> {
+        self.server
+            .get_or_init(|| {
+                Server::start(&self.peer, self.directory.path()).map_err(|e| format!("{e:#}"))
+            })
+            .as_ref()
+            .map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Where clients connect to.
+    ///
+    /// # Errors
+    /// The broker did not start.
+    pub fn address(&self) -> Result<String> {
+        Ok(self.server()?.address())
+    }
+
+    /// The name of a topic that only this case of this run uses.
+    pub fn topic(&self, case: &str) -> String {
+        format!("{}-{}", case.replace("::", "-").replace(' ', "-"), self.run)
+    }
+
+    /// Does something with a client, which is started if it does not run.
+    ///
+    /// # Errors
+    /// The client did not start, or `body` failed.
+    pub fn with<T>(
+        &self,
+        client: &Client,
+        body: impl FnOnce(&mut Driver) -> Result<T>,
+    ) -> Result<T> {
+        let mut driver = self.take(client)?;
+        let result = body(&mut driver).with_context(|| format!("with {}", client.name));
+        if !driver.is_broken() {
+            self.drivers().insert(client.name, driver);
+        }
+        result
+    }
+
+    /// The client, out of the store: two of them can work at once.
+    ///
+    /// # Errors
+    /// The client did not start.
+    pub fn take(&self, client: &Client) -> Result<Driver> {
+        if let Some(driver) = self.drivers().remove(client.name) {
+            return Ok(driver);
+        }
+        let mut command = (client.command)(&self.address()?)
+            .with_context(|| format!("install {}", client.name))?;
+        let log = self.directory.path().join(format!("{}.log", client.name));
+        let driver =
+            Driver::start(&mut command, &log).with_context(|| format!("start {}", client.name))?;
+        Ok(driver)
+    }
+
+    /// Back into the store.
+    pub fn give_back(&self, client: &Client, driver: Driver) {
+        if !driver.is_broken() {
+            self.drivers().insert(client.name, driver);
+        }
+    }
+
+    fn drivers(&self) -> MutexGuard<'_, BTreeMap<&'static str, Driver>> {
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn broker_log_tail(&self) -> String {
+        match self.server.get() {
+            Some(Ok(server)) => server.log_tail(),
+            Some(Err(_)) | None => String::new(),
+        }
+    }
+}
+
+/// Runs the cases that the arguments ask for. Without one of the `tools` they are skipped by name,
+/// or fail where `CI=true`.
+pub fn run(tools: &[Tool], cases: Vec<Case>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The cases share clients; and libtest's own default would start as many as there are cores.
+    arguments.test_threads = Some(1);
+    let lab = match Lab::new() {
+        Ok(lab) => Arc::new(lab),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut here = BTreeMap::new();
+    let mut missing = |tool: Tool| !*here.entry(tool.name()).or_insert_with(|| tool.is_here());
+    let trials = cases
+        .into_iter()
+        .map(|case| {
+            let lacks = (!arguments.list)
+                .then(|| tools.iter().chain(&case.tools).copied().find(|&tool| missing(tool)))
+                .flatten();
+            trial(&lab, case, lacks)
+        })
+        .collect();
+    let conclusion: Conclusion = libtest_mimic::run(&arguments, trials);
+    drop(lab);
+    conclusion.exit_code()
+}
+
+fn trial(lab: &Arc<Lab>, case: Case, lacks: Option<Tool>) -> Trial {
+    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    if let Some(tool) = lacks {
+        let why = format!("SKIPPED: {} not found", tool.name());
+        println!("{why}: {}", case.name);
+        return Trial::test(case.name, move || Err(why.into())).with_ignored_flag(!is_ci);
+    }
+    let lab = Arc::clone(lab);
+    Trial::test(case.name, move || {
+        (case.body)(&lab).map_err(|error| {
+            format!("{error:#}\n--- the broker's log ---\n{}", lab.broker_log_tail()).into()
+        })
+    })
+}
