@@ -21,9 +21,12 @@ pub const LENGTH_BYTES: usize = 4;
 /// Room made for one read when nothing is known of the next frame.
 const READ_BYTES: usize = 16 * 1024;
 
+/// With less room than this a new buffer pays for itself in larger reads.
+const ROOM_MIN_BYTES: usize = 4 * 1024;
+
 /// Up to this size a frame's memory is taken at once; beyond, it doubles as bytes arrive, so that a
 /// peer must send what it announced before it costs us anything.
-const TRUSTED_BYTES: usize = 1 << 20;
+const TRUSTED_BYTES: usize = 512 * 1024;
 
 /// Cuts a stream of bytes into frames.
 ///
@@ -66,8 +69,11 @@ impl FrameDecoder {
 
     /// The buffer to append received bytes to, with room for a read.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        let room = self.missing_bytes();
-        self.buffer.reserve(room);
+        let room = self.buffer.capacity() - self.buffer.len();
+        let missing = self.missing_bytes();
+        if room < missing.min(ROOM_MIN_BYTES) {
+            self.buffer.reserve(missing);
+        }
         &mut self.buffer
     }
 
