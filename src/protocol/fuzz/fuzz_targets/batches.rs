@@ -1,0 +1,10 @@
+//! libFuzzer's entry to the body `batches`.
+
+#![no_main]
+// The file has the bodies of all targets.
+#![allow(dead_code)]
+
+#[path = "../../tests/fuzz/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::batches(data));
