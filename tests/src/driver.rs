@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
-use crate::child::Background;
+use crate::child::{Background, wait_for};
 use crate::record::{ReadRecord, Record};
 
 /// Longest time for one operation; the clients' own limits are 60 s.
@@ -79,14 +79,16 @@ pub struct Driver {
     lines: Receiver<String>,
     hello: Value,
     broken: bool,
+    settles: bool,
 }
 
 impl Driver {
-    /// Starts the program and waits for its first line. Standard error goes to `log`.
+    /// Starts the program and waits for its first line. Standard error goes to `log`. With
+    /// `settles` a created topic is waited for: Apache Kafka answers before its leaders are there.
     ///
     /// # Errors
     /// The program does not start or says something else.
-    pub fn start(command: &mut Command, log: &Path) -> Result<Driver> {
+    pub fn start(command: &mut Command, log: &Path, settles: bool) -> Result<Driver> {
         let mut process = Background::start_piped(command, log)?;
         let stdin = process.child().stdin.take().context("stdin of a driver")?;
         let stdout = process.child().stdout.take().context("stdout of a driver")?;
@@ -99,7 +101,8 @@ impl Driver {
                 }
             }
         });
-        let mut driver = Driver { process, stdin, lines, hello: Value::Null, broken: false };
+        let mut driver =
+            Driver { process, stdin, lines, hello: Value::Null, broken: false, settles };
         driver.hello = driver.answer("its first line")??;
         Ok(driver)
     }
@@ -175,6 +178,19 @@ impl Driver {
             "op": "create_topic", "topic": topic, "partitions": partitions,
             "replication_factor": 1, "configs": all,
         }))?;
+        if self.settles {
+            self.settle(topic, partitions)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, topic: &str, partitions: i32) -> Result<()> {
+        for partition in 0..partitions {
+            let ask = json!({
+                "op": "offset_for", "topic": topic, "partition": partition, "at": "latest",
+            });
+            wait_for("a leader", ANSWER_LIMIT, || Ok(self.call(&ask)?.is_ok().then_some(())))?;
+        }
         Ok(())
     }
 

@@ -133,9 +133,8 @@ impl Lab {
         let mut command = (client.command)(&self.address()?)
             .with_context(|| format!("install {}", client.name))?;
         let log = self.directory.path().join(format!("{}.log", client.name));
-        let driver =
-            Driver::start(&mut command, &log).with_context(|| format!("start {}", client.name))?;
-        Ok(driver)
+        Driver::start(&mut command, &log, self.peer != Peer::Klamm)
+            .with_context(|| format!("start {}", client.name))
     }
 
     /// Back into the store.

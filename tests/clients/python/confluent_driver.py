@@ -234,14 +234,17 @@ def read(message):
 
 
 def offset_for(command):
-    specs = {
-        "earliest": OffsetSpec.earliest(),
-        "latest": OffsetSpec.latest(),
-        "max_timestamp": OffsetSpec.max_timestamp(),
-    }
-    at = command["at"]
-    spec = specs.get(at) or OffsetSpec.for_timestamp(at)
     place = TopicPartition(command["topic"], command["partition"], OFFSET_BEGINNING)
+    at = command["at"]
+    if at in ("earliest", "latest"):
+        reader = consumer()
+        try:
+            earliest, latest = reader.get_watermark_offsets(place, PATIENCE, cached=False)
+        finally:
+            reader.close()
+        return {"offset": earliest if at == "earliest" else latest, "timestamp": None}
+    maximum = at == "max_timestamp"
+    spec = OffsetSpec.max_timestamp() if maximum else OffsetSpec.for_timestamp(at)
     found = single(ADMIN.list_offsets({place: spec}))
     return {
         "offset": found.offset if found.offset >= 0 else None,

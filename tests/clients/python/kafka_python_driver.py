@@ -15,9 +15,15 @@ PATIENCE = 60
 ADMIN = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
 
 
+# kafka-python has its own names for some errors of Kafka.
+NAMES = {10: "MESSAGE_TOO_LARGE", 17: "INVALID_TOPIC_EXCEPTION"}
+
+
 def describe(error):
     kind = f"{type(error).__module__}.{type(error).__name__}"
-    code = error.message if isinstance(error, BrokerResponseError) else type(error).__name__
+    code = type(error).__name__
+    if isinstance(error, BrokerResponseError):
+        code = NAMES.get(error.errno, error.message)
     return kind, code, str(error)
 
 
@@ -76,17 +82,27 @@ def describe_config(command):
     }
 
 
+def altered(command, answer):
+    """kafka-python answers an alteration with a text: OK, or the error's own."""
+    text = answer[command["resource"]][command["name"]]
+    if text != "OK":
+        number = int(text.removeprefix("[Error ").split("]")[0])
+        raise for_code(number)(text)
+    return {}
+
+
 def alter_config(command):
+    how = {"incremental": True, "raise_on_unknown": False}
     if command["set"]:
-        ADMIN.alter_configs([resource(command, command["set"])], incremental=True)
+        altered(command, ADMIN.alter_configs([resource(command, command["set"])], **how))
     if command["delete"]:
-        ADMIN.reset_configs([resource(command, command["delete"])], incremental=True)
+        altered(command, ADMIN.reset_configs([resource(command, command["delete"])], **how))
     return {}
 
 
 def alter_config_legacy(command):
-    ADMIN.alter_configs([resource(command, command["set"])], incremental=False)
-    return {}
+    change = resource(command, command["set"])
+    return altered(command, ADMIN.alter_configs([change], incremental=False))
 
 
 def create_partitions(command):

@@ -77,13 +77,14 @@ pub static CONFLUENT: Client = Client {
     reader: None,
 };
 
-/// kafka-python: refuses to send a record that has neither key nor value.
+/// kafka-python: refuses to send a record that has neither key nor value; its legacy alteration
+/// adds what was set before.
 pub static KAFKA_PYTHON: Client = Client {
     name: "kafka_python",
     tools: &[Tool::Python],
     command: |address| python("kafka_python_driver.py", address),
     codecs: ALL_CODECS,
-    lacks: &["null_record"],
+    lacks: &["null_record", "legacy_replaces"],
     exceptions: Exceptions::KafkaPython,
     reader: None,
 };
@@ -95,7 +96,8 @@ fn python(script: &str, address: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// kafkajs: its consumer knows only groups, so another client reads what it wrote.
+/// kafkajs: its consumer knows only groups, so another client reads what it wrote. It throws
+/// nothing for a topic that exists.
 pub static KAFKAJS: Client = Client {
     name: "kafkajs",
     tools: &[Tool::Node, Tool::Npm, Tool::Go],
@@ -104,8 +106,8 @@ pub static KAFKAJS: Client = Client {
         command.arg(install::node_directory()?.join("driver.js")).arg(address);
         Ok(command)
     },
-    codecs: &["none", "gzip", "snappy", "lz4", "zstd"],
-    lacks: &["fetch", "max_timestamp", "alter_config"],
+    codecs: &["none", "gzip", "snappy", "zstd"],
+    lacks: &["fetch", "max_timestamp", "alter_config", "exception_for_topic_exists"],
     exceptions: Exceptions::Code("KafkaJSProtocolError"),
     reader: Some(&FRANZ_GO),
 };
