@@ -26,6 +26,9 @@ pub struct CompressionLevel(pub Option<i32>);
 /// Kafka's `compression.zstd.level`.
 const ZSTD_LEVEL: i32 = 3;
 
+/// Room made for each compressed byte before anything is known of the rest.
+const RATIO_GUESS: usize = 4;
+
 /// snappy-java's `SnappyOutputStream` writes blocks of this size.
 const SNAPPY_BLOCK_BYTES: usize = 32 * 1024;
 const SNAPPY_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -91,7 +94,7 @@ pub fn decompress(
     }
     let reader = open(compression, input, &mut scratch.zstd)
         .map_err(|error| codec_error(compression, &error))?;
-    let mut output = Vec::new();
+    let mut output = Vec::with_capacity(limit.min(input.len().saturating_mul(RATIO_GUESS)));
     // One byte more than the limit tells too much from just enough.
     let mut bounded = reader.take(limit as u64 + 1);
     bounded.read_to_end(&mut output).map_err(|error| codec_error(compression, &error))?;

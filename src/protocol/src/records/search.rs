@@ -2,7 +2,7 @@
 
 use model::{Offset, Timestamp};
 
-use crate::records::walk::{Outline, walk};
+use crate::records::walk::{Outline, walk_bytes, walk_stream};
 use crate::records::{Batch, BatchError, BatchHeader, Compression, Scratch, TimestampType};
 
 /// A record's place and time.
@@ -73,13 +73,10 @@ pub(super) fn visit(
 ) -> Result<(), BatchError> {
     let compression = batch.header.attributes.compression()?;
     let (body, count) = (batch.body(), batch.header.record_count);
-    let visit = |_, outline| {
-        visit(outline);
-        Ok(())
-    };
+    let visit = |_, outline| visit(outline);
     if compression == Compression::None {
-        walk(&mut &body[..], count, visit)
+        walk_bytes(&body, count, visit)
     } else {
-        walk(&mut scratch.stream(compression, &body)?, count, visit)
+        walk_stream(&mut scratch.stream(compression, &body)?, count, visit)
     }
 }

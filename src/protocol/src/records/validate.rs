@@ -14,7 +14,7 @@ use model::{LeaderEpoch, Offset, Sequence, Timestamp};
 use crate::ErrorCode;
 use crate::records::header::HEADER_BYTES;
 use crate::records::search::visit;
-use crate::records::walk::{Outline, walk};
+use crate::records::walk::{Outline, walk_bytes, walk_stream};
 use crate::records::{
     Batch, BatchBuilder, BatchError, BatchHeader, BatchOptions, Compression, CompressionLevel,
     LOG_OVERHEAD_BYTES, Scratch, TimestampType, compress,
@@ -253,13 +253,12 @@ fn check_records(
             findings.index_of_max = index;
         }
         findings.has_sequential_offsets &= outline.offset_delta == index;
-        Ok(())
     };
     let body = batch.body();
     if source == Compression::None {
-        walk(&mut &body[..], header.record_count, visit)?;
+        walk_bytes(&body, header.record_count, visit)?;
     } else {
-        walk(&mut scratch.stream(source, &body)?, header.record_count, visit)?;
+        walk_stream(&mut scratch.stream(source, &body)?, header.record_count, visit)?;
     }
     refused.into_result()?;
     Ok(findings)
@@ -274,6 +273,7 @@ struct Refused {
 }
 
 impl Refused {
+    #[inline]
     fn check(
         &mut self,
         index: i32,
@@ -300,6 +300,7 @@ impl Refused {
         }
     }
 
+    #[cold]
     fn refuse(&mut self, index: i32, message: impl FnOnce() -> String) {
         self.count += 1;
         if self.errors.len() < RECORD_ERRORS_MAX {

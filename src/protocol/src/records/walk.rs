@@ -1,6 +1,6 @@
 //! A light walk over records: lengths and deltas only, no key, value or header is looked at.
 //!
-//! The same walk runs over plain bytes and over a decompressing stream ([`Source`]).
+//! The same walk runs over plain bytes and over a decompressing stream ([`Window`]).
 //!
 //! Invariant: a record must end exactly where its length says.
 
@@ -60,30 +60,30 @@ fn record_length(length: i32) -> Result<usize, DecodeError> {
     usize::try_from(length).map_err(|_| DecodeError::InvalidLength { length: length.into() })
 }
 
-/// Calls `visit` with the index and outline of every record, and checks that there are exactly as
-/// many as the header says.
-pub(super) fn walk<S: Source>(
-    source: &mut S,
+/// Calls `visit` with the index and outline of every record in `input`, and checks that there are
+/// exactly `count`.
+pub(super) fn walk_bytes(
+    mut input: &[u8],
     count: i32,
-    mut visit: impl FnMut(i32, Outline) -> Result<(), BatchError>,
+    mut visit: impl FnMut(i32, Outline),
 ) -> Result<(), BatchError> {
     for index in 0..count {
-        let outline = source.next_outline().map_err(|error| error.at(index))?;
-        visit(index, outline)?;
+        let outline = sized(&mut input).and_then(|mut body| outline(&mut body));
+        visit(index, outline.map_err(|source| BatchError::Record { index, source })?);
     }
-    if !source.is_at_end().map_err(|error| error.at(count))? {
-        return Err(BatchError::TrailingBytes { count });
-    }
-    Ok(())
+    if input.is_empty() { Ok(()) } else { Err(BatchError::TrailingBytes { count }) }
 }
 
-/// Bytes of records, all here or still to be decompressed.
-pub(super) trait Source {
-    /// Passes over the next record.
-    fn next_outline(&mut self) -> Result<Outline, SourceError>;
-
-    /// Whether no byte is left.
-    fn is_at_end(&mut self) -> Result<bool, SourceError>;
+/// As [`walk_bytes`], over bytes that are still to be decompressed.
+pub(super) fn walk_stream(
+    stream: &mut impl Window,
+    count: i32,
+    mut visit: impl FnMut(i32, Outline),
+) -> Result<(), BatchError> {
+    for index in 0..count {
+        visit(index, next_outline(stream).map_err(|error| error.at(index))?);
+    }
+    if stream.peek(1)?.is_empty() { Ok(()) } else { Err(BatchError::TrailingBytes { count }) }
 }
 
 /// Why a record can not be passed over.
@@ -111,18 +111,6 @@ impl From<DecodeError> for SourceError {
 impl From<BatchError> for SourceError {
     fn from(error: BatchError) -> SourceError {
         SourceError::Batch(error)
-    }
-}
-
-impl Source for &[u8] {
-    #[inline]
-    fn next_outline(&mut self) -> Result<Outline, SourceError> {
-        let mut body = sized(self)?;
-        Ok(outline(&mut body)?)
-    }
-
-    fn is_at_end(&mut self) -> Result<bool, SourceError> {
-        Ok(self.is_empty())
     }
 }
 
@@ -154,24 +142,18 @@ pub(super) trait Window {
     fn skip(&mut self, bytes: usize) -> Result<(), SourceError>;
 }
 
-impl<W: Window> Source for W {
-    fn next_outline(&mut self) -> Result<Outline, SourceError> {
-        let mut prefix = Within { stream: self, left: MAX_BYTES_32 };
-        let length = record_length(prefix.number(MAX_BYTES_32, read_i32)?)?;
-        let mut window = self.peek(length)?;
-        if window.len() >= length {
-            window = &window[..length];
-            let outline = outline(&mut window)?;
-            self.consume(length);
-            return Ok(outline);
-        }
-        let mut body = Within { stream: self, left: length };
-        body.outline()
+fn next_outline<W: Window>(stream: &mut W) -> Result<Outline, SourceError> {
+    let mut prefix = Within { stream, left: MAX_BYTES_32 };
+    let length = record_length(prefix.number(MAX_BYTES_32, read_i32)?)?;
+    let mut window = stream.peek(length)?;
+    if window.len() >= length {
+        window = &window[..length];
+        let outline = outline(&mut window)?;
+        stream.consume(length);
+        return Ok(outline);
     }
-
-    fn is_at_end(&mut self) -> Result<bool, SourceError> {
-        Ok(self.peek(1)?.is_empty())
-    }
+    let mut body = Within { stream, left: length };
+    body.outline()
 }
 
 /// A record that does not fit into the window.

@@ -1,15 +1,17 @@
 //! The `records` field of Produce and Fetch: whole batches, undecoded.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 /// Record batches as they lie in a frame or a segment, in one or more pieces.
 ///
 /// Neither decode nor encode copies them: a decoded value is a slice of its frame, an encoded one
 /// becomes buffers of its own in the response.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Records(Pieces);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Pieces {
     One(Bytes),
     Many(Vec<Bytes>),
@@ -62,6 +64,13 @@ impl PartialEq for Records {
 }
 
 impl Eq for Records {}
+
+/// How much there is, not a megabyte of numbers in a log line.
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Records({} bytes in {} pieces)", self.len(), self.chunks().len())
+    }
+}
 
 impl From<Bytes> for Records {
     fn from(bytes: Bytes) -> Records {

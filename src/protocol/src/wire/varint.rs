@@ -21,6 +21,10 @@ pub fn read_u32(input: &mut &[u8]) -> Result<u32, DecodeError> {
             *input = rest;
             Ok(u32::from(byte))
         }
+        Some((&low, [high, rest @ ..])) if *high < 0x80 => {
+            *input = rest;
+            Ok(u32::from(low & 0x7f) | u32::from(*high) << 7)
+        }
         _ => {
             let value = read_long(input, MAX_BYTES_32)?;
             u32::try_from(value).map_err(|_| DecodeError::VarintTooLong)
@@ -38,6 +42,10 @@ pub fn read_u64(input: &mut &[u8]) -> Result<u64, DecodeError> {
         Some((&byte, rest)) if byte < 0x80 => {
             *input = rest;
             Ok(u64::from(byte))
+        }
+        Some((&low, [high, rest @ ..])) if *high < 0x80 => {
+            *input = rest;
+            Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
         }
         _ => read_long(input, MAX_BYTES_64),
     }
