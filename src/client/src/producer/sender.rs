@@ -272,6 +272,8 @@ impl Sender {
 
 async fn new_identity(client: &Client) -> Result<Identity, ClientError> {
     let request = InitProducerIdRequest {
+        // The schema's default is the empty text, which brokers refuse.
+        transactional_id: None,
         // Without a transactional id the time limit means nothing.
         transaction_timeout_ms: i32::MAX,
         ..Default::default()
