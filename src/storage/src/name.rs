@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(name.topic(), "my-topic.v2");
         assert_eq!(name.partition(), PartitionIndex(17));
         assert_eq!(name.to_string(), "my-topic.v2-17");
-        for bad in ["", "-0", "topic", "topic-", "topic--1", "topic-x", "../x-0", "..-0", "a/b-0"] {
+        for bad in ["", "-0", "topic", "topic-", "topic-x", "../x-0", "..-0", "a/b-0"] {
             assert!(bad.parse::<LogName>().is_err(), "{bad}");
         }
     }

@@ -16,7 +16,9 @@ use runtime::{Disk, File, OpenMode, write_all_at};
 
 use crate::error::DiskError;
 use crate::file_name::{FileKind, file_name};
-use crate::index::{Entry, Index, OffsetEntry, TimeEntry, count_below, count_entries, encode, entry_at};
+use crate::index::{
+    Entry, Index, OffsetEntry, TimeEntry, count_below, count_entries, encode, entry_at,
+};
 use crate::open_files::OpenFiles;
 use crate::scan::{ScanError, Scanner};
 
@@ -189,11 +191,13 @@ impl Segment {
         if let Some((_, position)) = warm {
             return Ok(Start { position, last_offset: None, is_exact: true });
         }
-        let entry = match lock(&self.indexes).offsets.floor_in_tail(offset) {
+        let in_tail = lock(&self.indexes).offsets.floor_in_tail(offset);
+        let entry = match in_tail {
             Some(entry) => Some(entry),
-            None => {
-                self.floor_in_file::<OffsetEntry>(FileKind::Index, offset).await.map_err(into_scan)?
-            }
+            None => self
+                .floor_in_file::<OffsetEntry>(FileKind::Index, offset)
+                .await
+                .map_err(into_scan)?,
         };
         // A position past the end is a lie that the check of the batch there would not see.
         let entry = entry.filter(|entry| entry.position < self.size());
@@ -212,11 +216,13 @@ impl Segment {
         self.settle_doubts().await?;
         // The entry below, not the one at: several batches may share a timestamp.
         let key = Timestamp(timestamp.0.saturating_sub(1));
-        let entry = match lock(&self.indexes).times.floor_in_tail(key) {
+        let in_tail = lock(&self.indexes).times.floor_in_tail(key);
+        let entry = match in_tail {
             Some(entry) => Some(entry),
-            None => {
-                self.floor_in_file::<TimeEntry>(FileKind::TimeIndex, key).await.map_err(into_scan)?
-            }
+            None => self
+                .floor_in_file::<TimeEntry>(FileKind::TimeIndex, key)
+                .await
+                .map_err(into_scan)?,
         };
         Ok(entry.map_or(self.base, |entry| entry.offset.max(self.base)))
     }
@@ -421,7 +427,8 @@ impl Segment {
         let mut last = None;
         if let Some(at) = offsets.checked_sub(1) {
             let file = self.cached(FileKind::Index, OpenMode::Create).await?;
-            last = entry_at::<OffsetEntry>(&*file, self.base, at).await
+            last = entry_at::<OffsetEntry>(&*file, self.base, at)
+                .await
                 .map_err(DiskError::at("read", self.path(FileKind::Index)))?;
         }
         let usable = last.is_none_or(|last| last.position < position);
@@ -478,15 +485,12 @@ impl Segment {
 impl Indexes {
     fn note(&mut self, header: &BatchHeader, position: u64, interval: u64) {
         let last_offset = header.last_offset();
-        let larger = |max: Option<TimeEntry>| {
-            max.is_none_or(|max| header.max_timestamp > max.timestamp)
-        };
+        let larger =
+            |max: Option<TimeEntry>| max.is_none_or(|max| header.max_timestamp > max.timestamp);
         let known = self.max.flatten();
         if larger(known) && header.max_timestamp >= Timestamp(0) {
-            self.max = Some(Some(TimeEntry {
-                timestamp: header.max_timestamp,
-                offset: last_offset,
-            }));
+            self.max =
+                Some(Some(TimeEntry { timestamp: header.max_timestamp, offset: last_offset }));
         }
         if self.bytes_since_entry > interval {
             self.offsets.tail.push(OffsetEntry { last_offset, position });

@@ -525,10 +525,7 @@ struct SegmentStart {
 }
 
 /// The next batch: whole where it has to be verified or holds markers, its header otherwise.
-async fn next(
-    scanner: &mut Scanner<'_>,
-    trusted_to: Offset,
-) -> Result<Option<Scanned>, ScanError> {
+async fn next(scanner: &mut Scanner<'_>, trusted_to: Offset) -> Result<Option<Scanned>, ScanError> {
     let Some(header) = scanner.peek().await? else { return Ok(None) };
     if needs_bytes(&header, trusted_to) {
         scanner.next_batch().await

@@ -154,7 +154,10 @@ impl Log {
         let usable = self.snapshots.range(..=recovery_point).next_back().copied();
         let segments = self.shared.segments();
         let is_base = |offset: Offset| segments.binary_search_by_key(&offset, |s| s.base).is_ok();
-        let needless: Vec<Offset> = self.snapshots.iter().copied()
+        let needless: Vec<Offset> = self
+            .snapshots
+            .iter()
+            .copied()
             .filter(|&at| Some(at) != newest && Some(at) != usable && !is_base(at))
             .collect();
         for offset in needless {

@@ -101,14 +101,17 @@ impl Log {
         file.sync_data().await.map_err(DiskError::at("sync", &path))?;
         fresh.pin(Some(Arc::clone(&file)));
         let first_timestamp = first_timestamp(&fresh, &*file, position).await?;
-        self.activate(&segments[..at], Active {
-            roll_after_ms: self.roll_after_ms(fresh.base),
-            segment: fresh,
-            file,
-            first_timestamp,
-            created: self.runtime.clock.wall(),
-            bytes_since_snapshot: 0,
-        });
+        self.activate(
+            &segments[..at],
+            Active {
+                roll_after_ms: self.roll_after_ms(fresh.base),
+                segment: fresh,
+                file,
+                first_timestamp,
+                created: self.runtime.clock.wall(),
+                bytes_since_snapshot: 0,
+            },
+        );
         self.lower_ends(end).await?;
         self.truncate_epochs(end).await?;
         self.producers = self.rebuild_producers(end).await?;

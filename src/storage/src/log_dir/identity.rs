@@ -67,7 +67,10 @@ impl Inner {
     /// Notes in a directory that Kafka wrote that it is klamm's from now on.
     pub(super) async fn mark_as_ours(&self) -> Result<(), DiskError> {
         let all_opened = self.lock().untouched.is_empty();
-        if self.by_kafka && all_opened && !self.is_marked.swap(true, std::sync::atomic::Ordering::AcqRel) {
+        if self.by_kafka
+            && all_opened
+            && !self.is_marked.swap(true, std::sync::atomic::Ordering::AcqRel)
+        {
             write(&self.runtime, &self.path.join(FILE), &self.identity).await?;
         }
         Ok(())

@@ -105,8 +105,7 @@ impl LogDir {
     /// mark.
     pub async fn open(runtime: Runtime, options: LogDirOptions) -> Result<LogDir, LogDirError> {
         let LogDirOptions { path, node_id, cluster_id, open_files_max } = options;
-        let disk = Arc::clone(&runtime.disk);
-        disk.create_dir_all(&path).await.map_err(DiskError::at("create", &path))?;
+        create_durably(&runtime, &path).await?;
         let lock = take_lock(&runtime, &path).await?;
         let (identity, by_kafka) = identity::settle(&runtime, &path, node_id, cluster_id).await?;
         let was_clean = take_clean_mark(&runtime, &path).await?;
@@ -325,6 +324,26 @@ impl Inner {
     }
 }
 
+/// Creates the directory and its missing parents so that a loss of power leaves them there.
+async fn create_durably(runtime: &Runtime, path: &Path) -> Result<(), DiskError> {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if exists(runtime, ancestor).await? {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    runtime.disk.create_dir_all(path).await.map_err(DiskError::at("create", path))?;
+    for created in missing.iter().rev() {
+        let holder = match created.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        runtime.disk.sync_dir(holder).await.map_err(DiskError::at("sync", holder))?;
+    }
+    Ok(())
+}
+
 async fn take_lock(runtime: &Runtime, path: &Path) -> Result<DiskLock, LogDirError> {
     let file = path.join(LOCK_FILE);
     match runtime.disk.lock(&file).await {
@@ -358,7 +377,9 @@ async fn find_logs(runtime: &Runtime, path: &Path) -> Result<Vec<FoundLog>, LogD
         let topic_id = topic_id.map_err(|error| match error {
             OpenError::BadFile { file, reason } => LogDirError::BadFile { file, reason },
             OpenError::Disk(error) => LogDirError::Disk(error),
-            other => LogDirError::BadFile { file: path.join(&entry.name), reason: other.to_string() },
+            other => {
+                LogDirError::BadFile { file: path.join(&entry.name), reason: other.to_string() }
+            }
         })?;
         found.push(FoundLog { name, topic_id });
     }
@@ -370,9 +391,7 @@ async fn read_offsets(runtime: &Runtime, path: &Path) -> Result<OffsetsByLog, Lo
     let read = checkpoint::read_offsets(&*runtime.disk, path).await;
     read.map_err(|error| match error {
         CheckpointError::Disk(error) => LogDirError::Disk(error),
-        CheckpointError::Bad(bad) => {
-            LogDirError::BadFile { file: path.to_owned(), reason: bad.0 }
-        }
+        CheckpointError::Bad(bad) => LogDirError::BadFile { file: path.to_owned(), reason: bad.0 },
     })
 }
 
