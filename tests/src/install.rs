@@ -270,3 +270,20 @@ pub fn klamm() -> Result<PathBuf> {
     run(&mut command, Duration::from_secs(1_800))?;
     Ok(target_directory().canonicalize()?.join("release/klamm"))
 }
+
+/// Whether a test has to be skipped because one of `tools` is missing; says so by name.
+///
+/// # Panics
+/// One is missing and `CI=true`: there, nothing may be skipped.
+pub fn skips_without(tools: &[Tool]) -> bool {
+    let Some(missing) = tools.iter().find(|tool| !tool.is_here()) else { return false };
+    let why = format!("SKIPPED: {} not found", missing.name());
+    assert!(!is_ci(), "{why}");
+    println!("{why}");
+    true
+}
+
+/// Whether this is the project's CI, where nothing may be skipped.
+pub fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}

@@ -12,6 +12,7 @@
 pub mod child;
 pub mod driver;
 pub mod install;
+pub mod ledger;
 pub mod matrix;
 pub mod record;
 pub mod server;

@@ -19,7 +19,7 @@ use libtest_mimic::{Arguments, Conclusion, Trial};
 use tempfile::TempDir;
 
 use crate::driver::Driver;
-use crate::install::Tool;
+use crate::install::{Tool, is_ci};
 use crate::matrix::Client;
 use crate::server::{Peer, Server};
 
@@ -186,7 +186,7 @@ pub fn run(tools: &[Tool], cases: Vec<Case>) -> ExitCode {
 }
 
 fn trial(lab: &Arc<Lab>, case: Case, lacks: Option<Tool>) -> Trial {
-    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let is_ci = is_ci();
     if let Some(tool) = lacks {
         let why = format!("SKIPPED: {} not found", tool.name());
         println!("{why}: {}", case.name);

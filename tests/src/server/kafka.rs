@@ -22,7 +22,7 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
-    data: PathBuf,
+    directory: PathBuf,
     process: Background,
 }
 
@@ -35,26 +35,26 @@ impl Kafka {
         let classpath = install::kafka_classpath()?;
         fs::create_dir_all(directory)?;
         let (port, controller_port) = (probe::free_port()?, probe::free_port()?);
-        let data = directory.join("data");
         let properties = directory.join("server.properties");
-        fs::write(&properties, settings(port, controller_port, &data)?)?;
+        fs::write(&properties, settings(port, controller_port, &directory.join("data"))?)?;
         let mut format = Command::new("java");
         format.args(["-cp", &classpath, "kafka.tools.StorageTool", "format"]);
         format.args(["-t", "a2xhbW0tdGVzdC1jbHVzdA", "-c"]).arg(&properties);
         run(&mut format, Duration::from_secs(60))?;
-        let mut command = Command::new("java");
-        command.args(["-Xmx512M", "-Xms512M", "-XX:+UseG1GC", "-cp", &classpath]);
-        command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka"]);
-        let log = directory.join("log");
-        let mut process = Background::start(command.arg(&properties), &log)?;
-        let ready = wait_for("Apache Kafka to be ready", READY_LIMIT, || {
-            if let Some(status) = process.ended()? {
-                bail!("Apache Kafka ended with {status}");
-            }
-            Ok(probe::brokers(port).is_ok_and(|brokers| brokers > 0).then_some(()))
-        });
-        ready.with_context(|| process.log_tail())?;
-        Ok(Kafka { port, data, process })
+        let process = launch(directory, port)?;
+        Ok(Kafka { port, directory: directory.to_owned(), process })
+    }
+
+    /// Starts it again after its end, on the same port and directory.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub fn restart(&mut self) -> Result<()> {
+        if self.process.ended()?.is_none() {
+            bail!("restart of a broker that still runs");
+        }
+        self.process = launch(&self.directory, self.port)?;
+        Ok(())
     }
 
     /// Where clients connect to.
@@ -63,8 +63,16 @@ impl Kafka {
     }
 
     /// Its data.
-    pub fn data(&self) -> &Path {
-        &self.data
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// The signal can not be sent.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// A controlled stop.
@@ -80,6 +88,23 @@ impl Kafka {
     pub fn log_tail(&self) -> String {
         self.process.log_tail()
     }
+}
+
+fn launch(directory: &Path, port: u16) -> Result<Background> {
+    let classpath = install::kafka_classpath()?;
+    let mut command = Command::new("java");
+    command.args(["-Xmx512M", "-Xms512M", "-XX:+UseG1GC", "-cp", &classpath]);
+    command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka"]);
+    command.arg(directory.join("server.properties"));
+    let mut process = Background::start(&mut command, &directory.join("log"))?;
+    let ready = wait_for("Apache Kafka to be ready", READY_LIMIT, || {
+        if let Some(status) = process.ended()? {
+            bail!("Apache Kafka ended with {status}");
+        }
+        Ok(probe::brokers(port).is_ok_and(|brokers| brokers > 0).then_some(()))
+    });
+    ready.with_context(|| process.log_tail())?;
+    Ok(process)
 }
 
 fn settings(port: u16, controller_port: u16, data: &Path) -> Result<String> {

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -75,6 +76,18 @@ impl Klamm {
         Ok(())
     }
 
+    /// Starts it after its end and sends SIGKILL `after` that long, so also while it recovers.
+    ///
+    /// # Errors
+    /// It can not start.
+    pub fn restart_and_kill(&mut self, after: Duration) -> Result<()> {
+        let log = log_beside(&self.options.directory)?;
+        let mut command = command(&self.binary, &self.options, self.port);
+        let mut process = Background::start(&mut command, &log)?;
+        thread::sleep(after);
+        process.kill()
+    }
+
     /// Where clients connect to.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -131,13 +144,18 @@ impl Klamm {
     }
 }
 
-fn launch(binary: &Path, options: &KlammOptions, port: u16) -> Result<(Background, Duration)> {
+fn command(binary: &Path, options: &KlammOptions, port: u16) -> Command {
     let mut command = Command::new(binary);
     command.arg("dev").arg("--dir").arg(&options.directory);
     command.args(["--port", &port.to_string()]);
     for (key, value) in &options.settings {
         command.arg("--set").arg(format!("{key}={value}"));
     }
+    command
+}
+
+fn launch(binary: &Path, options: &KlammOptions, port: u16) -> Result<(Background, Duration)> {
+    let mut command = command(binary, options, port);
     let log = log_beside(&options.directory)?;
     let before = fs::read(&log).map_or(0, |log| log.len());
     let start = Instant::now();

@@ -78,6 +78,42 @@ impl Server {
         }
     }
 
+    /// SIGKILL, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// The signal can not be sent, or the broker is not ours.
+    pub fn kill(&mut self) -> Result<()> {
+        match self {
+            Server::Klamm(klamm) => klamm.kill(),
+            Server::Kafka(kafka) => kafka.kill(),
+            Server::Running(address) => bail!("{address} is not ours to kill"),
+        }
+    }
+
+    /// A controlled stop by SIGTERM.
+    ///
+    /// # Errors
+    /// It does not end in time, or the broker is not ours.
+    pub fn stop(&mut self) -> Result<()> {
+        match self {
+            Server::Klamm(klamm) => klamm.stop().map(drop),
+            Server::Kafka(kafka) => kafka.stop(),
+            Server::Running(address) => bail!("{address} is not ours to stop"),
+        }
+    }
+
+    /// Starts it again after its end, on the same port and directory.
+    ///
+    /// # Errors
+    /// It does not start, or the broker is not ours.
+    pub fn restart(&mut self) -> Result<()> {
+        match self {
+            Server::Klamm(klamm) => klamm.restart(),
+            Server::Kafka(kafka) => kafka.restart(),
+            Server::Running(address) => bail!("{address} is not ours to start"),
+        }
+    }
+
     /// The last lines of its log, for messages.
     pub fn log_tail(&self) -> String {
         match self {
