@@ -94,7 +94,8 @@ fn written(validated: &ValidatedBatch, base_offset: i64) -> Batch {
 fn record_strategy() -> impl Strategy<Value = Owned> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..300);
     let headers = prop::collection::vec((bytes(), prop::option::of(bytes())), 0..4);
-    let timestamp = NOW.0 - 1_000_000..NOW.0 + 1_000_000;
+    // The second range makes equal timestamps, whose first record counts.
+    let timestamp = prop_oneof![NOW.0 - 1_000_000..NOW.0 + 1_000_000, NOW.0..NOW.0 + 3];
     (timestamp, prop::option::of(bytes()), prop::option::of(bytes()), headers)
         .prop_map(|(timestamp, key, value, headers)| Owned { timestamp, key, value, headers })
 }

@@ -115,3 +115,31 @@ impl fmt::Debug for StrBytes {
         fmt::Debug::fmt(self.as_str(), f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use model::FastMap;
+
+    use super::*;
+
+    #[test]
+    fn tables_are_searched_by_plain_text() {
+        let name = StrBytes::from_utf8(Bytes::from_static("tópico".as_bytes())).expect("UTF-8");
+        let hashed = FastMap::from_iter([(name.clone(), 1)]);
+        let sorted = BTreeMap::from_iter([(name, 2)]);
+        assert_eq!((hashed.get("tópico"), sorted.get("tópico")), (Some(&1), Some(&2)));
+        assert!(StrBytes::from_utf8(Bytes::from_static(&[0xff])).is_err());
+    }
+
+    #[test]
+    fn detached_text_lets_its_frame_go() {
+        let frame = Bytes::from(vec![b'x'; 1000]);
+        let text = StrBytes::from_utf8(frame.slice(3..6)).expect("UTF-8");
+        let own = text.detached();
+        drop(text);
+        assert!(frame.is_unique());
+        assert_eq!(own, "xxx");
+    }
+}

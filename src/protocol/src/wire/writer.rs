@@ -60,7 +60,11 @@ impl Writer {
     pub fn into_chunks(mut self) -> Vec<Bytes> {
         let Some(head) = self.head.take() else { return vec![self.tail.freeze()] };
         // The head's place in the list was kept when the chain began.
-        self.chunks[0] = head.freeze();
+        if head.is_empty() {
+            self.chunks.remove(0);
+        } else {
+            self.chunks[0] = head.freeze();
+        }
         if !self.tail.is_empty() {
             self.chunks.push(self.tail.freeze());
         }
@@ -359,4 +363,48 @@ pub(crate) fn absent(
     version: i16,
 ) -> Result<(), EncodeError> {
     if is_default { Ok(()) } else { Err(EncodeError::FieldNotInVersion { field, version }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_fields_become_buffers_and_small_ones_are_gathered() {
+        let (small, large) = (Bytes::from(vec![1; 10]), Bytes::from(vec![2; 5000]));
+        let mut writer = Writer::new();
+        writer.raw(&large);
+        writer.i16(7);
+        writer.raw(&small);
+        writer.raw(&large);
+        let length = writer.len();
+        let chunks = writer.into_chunks();
+        let lengths: Vec<_> = chunks.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [5000, 12, 5000]);
+        assert_eq!(length, 10_012);
+        assert_eq!(chunks[0].as_ptr(), large.as_ptr());
+        assert_eq!(chunks[2].as_ptr(), large.as_ptr());
+    }
+
+    #[test]
+    fn a_large_field_in_a_tagged_one_keeps_its_length_in_front() {
+        let large = Bytes::from(vec![2; 5000]);
+        let mut writer = Writer::new();
+        let mut tags = TagEncoder::start(&mut writer, &TaggedFields::EMPTY, 1).expect("one tag");
+        tags.known(&mut writer, 3, |writer| writer.bytes(&large, true)).expect("fits");
+        tags.finish(&mut writer).expect("no more");
+        let bytes = writer.into_bytes();
+        // One field, tag 3, 5002 bytes, of which two are the length 5001 - 1.
+        assert_eq!(bytes[..6], [1, 3, 0x8a, 0x27, 0x89, 0x27]);
+        assert_eq!(bytes.len(), 6 + 5000);
+    }
+
+    #[test]
+    fn text_beyond_kafkas_limit_is_an_error() {
+        let text = "x".repeat(40_000);
+        for compact in [false, true] {
+            let result = Writer::new().string(&text, compact);
+            assert_eq!(result, Err(EncodeError::TooLong { length: 40_000, max: 32_767 }));
+        }
+    }
 }
