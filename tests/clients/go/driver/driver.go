@@ -78,6 +78,7 @@ type Command struct {
 	Idempotent        bool               `json:"idempotent"`
 	BytesMax          int32              `json:"bytes_max"`
 	Records           []Record           `json:"records"`
+	ValueBytes        int                `json:"value_bytes"`
 	At                json.RawMessage    `json:"at"`
 }
 

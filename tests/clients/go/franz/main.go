@@ -296,7 +296,7 @@ func (f *franz) produce(c *driver.Command) (any, error) {
 	return map[string]any{"offsets": offsets}, nil
 }
 
-// produceEverywhere sends one record to each partition of every topic whose
+// produceEverywhere sends one record of `value_bytes` to each partition of every topic whose
 // name starts with `topic` and says how long the acknowledgements took.
 func (f *franz) produceEverywhere(c *driver.Command) (any, error) {
 	ctx, cancel := patient()
@@ -316,8 +316,9 @@ func (f *franz) produceEverywhere(c *driver.Command) (any, error) {
 			continue
 		}
 		for partition := range topic.Partitions {
-			value := fmt.Sprintf("%s-%d", name, partition)
-			records = append(records, &kgo.Record{Topic: name, Partition: partition, Value: []byte(value)})
+			value := make([]byte, c.ValueBytes)
+			copy(value, fmt.Sprintf("%s-%d", name, partition))
+			records = append(records, &kgo.Record{Topic: name, Partition: partition, Value: value})
 		}
 	}
 	start := time.Now()
