@@ -15,7 +15,8 @@ pub trait Clock: Send + Sync + 'static {
     /// Wall time; may jump either way.
     fn wall(&self) -> Timestamp;
 
-    /// Completes at `deadline` or as soon after it as the executor can; at once when it has passed.
+    /// Completes at `deadline` or as soon after it as the executor can, never before; on its first
+    /// poll when the deadline has passed.
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
 }
 
@@ -31,7 +32,7 @@ pub async fn sleep(clock: &dyn Clock, duration: Duration) {
 
 /// Runs `work` for `limit` at most; past it, `work` is dropped.
 ///
-/// A `work` that is ready at the same moment as the limit wins.
+/// A `work` that is ready at the same moment as the limit wins. It is polled at least once.
 pub async fn timeout<T>(
     clock: &dyn Clock,
     limit: Duration,

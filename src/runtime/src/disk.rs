@@ -49,37 +49,49 @@ pub struct DirEntry {
 }
 
 /// A node's file system.
+///
+/// Errors carry the [`io::ErrorKind`]s a caller tells apart: `NotFound` for a missing path or
+/// parent, `AlreadyExists`, `IsADirectory`, `NotADirectory`, `DirectoryNotEmpty`,
+/// `PermissionDenied`, `StorageFull`. Paths of one process name the same files for all its tasks.
+///
+/// Work behind a future that was polled once runs to its end even when the future is dropped, then
+/// perhaps after later calls.
 pub trait Disk: Send + Sync + 'static {
-    /// Opens the file at `path`.
+    /// Opens the file at `path`; `NotFound`, `AlreadyExists` or `IsADirectory` when it is not as
+    /// `mode` wants it. The parent directory is never created.
     fn open<'a>(
         &'a self,
         path: &'a Path,
         mode: OpenMode,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>>;
 
-    /// Creates a directory and its missing parents; content with one that exists.
+    /// Creates a directory and its missing parents; content with one that exists. `AlreadyExists`
+    /// or `NotADirectory` when a file is in the way.
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Renames a file or directory, replacing a file at `to`.
+    /// Renames a file or directory in one step, replacing a file at `to`: whoever looks sees the
+    /// old or the new. Open [`File`]s stay open. A directory only replaces an empty directory
+    /// (`DirectoryNotEmpty`).
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Removes a file. An open [`File`] of it stays readable.
+    /// Removes a file (not a directory). An open [`File`] of it stays readable and writable.
     fn remove_file<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Removes a directory and everything in it.
+    /// Removes a directory and everything in it. Not in one step: a crash may leave a part.
     fn remove_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
-    /// The entries of a directory, sorted by name.
+    /// The entries of a directory, sorted by name. Names that are not UTF-8 are left out.
     fn list<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<DirEntry>>>;
 
     /// Makes the names in a directory durable.
     fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Total and free bytes of the file system that holds `path`.
+    /// Total and free bytes of the file system that holds `path`, which exists.
     fn space<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<DiskSpace>>;
 
     /// Takes the exclusive lock of the file at `path`, created when missing; held until dropped,
-    /// freed by the end of the process. [`io::ErrorKind::WouldBlock`] when another holds it.
+    /// freed by the end of the process, however it ends. [`io::ErrorKind::WouldBlock`] at once when
+    /// another holds it, in this process or in another.
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<DiskLock>>;
 }
 
@@ -96,28 +108,36 @@ pub struct DiskSpace {
 pub type DiskLock = Box<dyn Send + Sync>;
 
 /// An open file. Calls take `&self`: positions are explicit, so many tasks can share one file.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks a file whether it is empty")]
 pub trait File: AsAny + Send + Sync + 'static {
     /// Up to `len` bytes from `position`; fewer when the file ends there or the disk feels like it,
-    /// none only at or past the end of the file (or for `len` 0).
+    /// none only at or past the end of the file (or for `len` 0). Sees every write that completed.
+    ///
+    /// `len` bytes are set aside before the read: a caller bounds a length it got from outside.
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>>;
 
     /// Writes the buffers one behind the other at `position` into the page cache, as far as the
-    /// disk takes them; returns the count of bytes written, at least 1 unless all are empty.
+    /// disk takes them; returns the count of bytes written, at least 1 unless all are empty. A gap
+    /// between the end of the file and `position` reads as zeros.
     ///
-    /// Dropping the future leaves it unknown which bytes were written.
+    /// `PermissionDenied` on a file opened with [`OpenMode::Read`]; `StorageFull` when nothing at
+    /// all fits. Dropping the future leaves it unknown which bytes were written, but none is
+    /// written after the drop.
     fn write_at<'a>(
         &'a self,
         position: u64,
         buffers: &'a [Bytes],
     ) -> BoxFuture<'a, io::Result<usize>>;
 
-    /// Makes bytes and length durable. Once started, the sync runs on when the future is dropped.
+    /// Makes durable the bytes and the length of every write and [`File::set_len`] that completed
+    /// before this call. Once polled, the sync runs to its end even when the future is dropped.
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>>;
 
     /// Length in bytes.
     fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
 
-    /// Cuts the file at `len`, or extends it with zeros.
+    /// Cuts the file at `len`, or extends it with zeros. `PermissionDenied` on a file opened with
+    /// [`OpenMode::Read`]. Once polled, it runs to its end even when the future is dropped.
     fn set_len(&self, len: u64) -> BoxFuture<'_, io::Result<()>>;
 }
 

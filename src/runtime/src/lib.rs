@@ -8,9 +8,10 @@
 //! Invariants: nothing above this crate names tokio's reactor, `std::fs`, `std::net`,
 //! `std::thread`, a system clock or a random generator of its own.
 //!
-//! Start at [`Runtime`], [`Disk`] and [`Net`].
+//! Every implementation passes [`conformance`]. Start at [`Runtime`], [`Disk`] and [`Net`].
 
 mod clock;
+pub mod conformance;
 mod disk;
 mod net;
 mod random;
@@ -27,8 +28,8 @@ pub use disk::{
     read_full_at, write_all_at, write_file_durably,
 };
 pub use net::{AsAny, Listener, Net, ReadHalf, Stream, WriteHalf, copy_file};
-pub use random::{Random, RandomStream, split_seed};
-pub use tasks::{JoinError, Task, TaskControl, Tasks, spawn};
+pub use random::{Random, RandomStream, Rng, split_seed};
+pub use tasks::{JoinError, Task, TaskControl, Tasks, run_blocking, spawn};
 #[doc(hidden)]
 pub use tokio;
 

@@ -13,25 +13,46 @@ pub trait Net: Send + Sync + 'static {
     /// Listens on `address`, a `host:port` pair; port 0 takes a free one.
     ///
     /// Errors: [`io::ErrorKind::AddrInUse`], [`io::ErrorKind::AddrNotAvailable`],
-    /// [`io::ErrorKind::PermissionDenied`], [`io::ErrorKind::InvalidInput`] for a bad address.
+    /// [`io::ErrorKind::PermissionDenied`], [`io::ErrorKind::InvalidInput`] for text that is not
+    /// `host:port`, [`io::ErrorKind::NotFound`] for a name that does not resolve. An address can be
+    /// listened on again as soon as its listener is dropped, whatever its old connections do.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 
     /// Connects to `address`, a `host:port` pair, trying each address the name resolves to.
     ///
-    /// May take for ever when nobody answers: wrap it in [`crate::timeout`].
+    /// Errors: [`io::ErrorKind::ConnectionRefused`] when nobody listens,
+    /// [`io::ErrorKind::InvalidInput`] and [`io::ErrorKind::NotFound`] as in [`Net::listen`]; of
+    /// several addresses, the error of the last. May take for ever when nobody answers: wrap it in
+    /// [`crate::timeout`].
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>>;
 }
 
-/// A listening socket; dropping it closes it.
+/// A listening socket; dropping it closes it: later connects are refused, connections that were
+/// accepted live on.
 pub trait Listener: Send + Sync {
-    /// The next connection. Cancel-safe: a dropped call loses no connection.
+    /// The next connection, in the order they arrived; a client can be connected, and have sent,
+    /// before it is accepted. Cancel-safe: a dropped call loses no connection.
+    ///
+    /// An error is about this one call (out of file descriptors, for one): the listener stays
+    /// usable, and the caller waits a moment before it tries again.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>>;
 
     /// The address in use, with the port that was taken for port 0.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// A connected byte stream. Dropping both halves closes it.
+/// A connected byte stream: bytes arrive in order, once, in pieces of any size. Nothing is held
+/// back to fill packets (`TCP_NODELAY`).
+///
+/// How it ends:
+/// - `shutdown` of the writing side lets the peer read what was sent and then the end (0 bytes);
+///   the other direction stays open. Writing after it fails with `BrokenPipe`.
+/// - Dropping the stream, or both halves, closes it: the peer reads what was sent and then the end.
+///   If bytes that arrived were not read, the connection is reset instead, and the peer's reads
+///   fail with `ConnectionReset`. Dropping one half alone is not seen by the peer.
+/// - Writing to a peer that has closed fails, if not at once then later, with `BrokenPipe` or
+///   `ConnectionReset`.
+/// - A peer that takes nothing makes writes wait, after a bounded count of bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     /// The other end.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
@@ -48,8 +69,9 @@ pub trait ReadHalf: AsyncRead + Send + Sync + Unpin {}
 
 /// The outgoing half of a [`Stream`].
 pub trait WriteHalf: AsyncWrite + Send + Sync + Unpin {
-    /// Sends `len` bytes of `file` from `position` on; ends early, with the count sent, only at the
-    /// end of the file.
+    /// Sends `len` bytes of `file` from `position` on, behind what was written before; ends early,
+    /// with the count sent, only at the end of the file. After an error, or when the future was
+    /// dropped, the count is unknown and the stream good for nothing but to be closed.
     ///
     /// Implementations that can (a plain socket and a real file) do it without a copy through
     /// memory; this fallback reads and writes.

@@ -1,6 +1,8 @@
 //! Randomness: one reproducible stream per concern, so that a choice added in one place does not
 //! change the choices made in another.
 
+/// What a [`RandomStream`] can do.
+pub use rand_core::Rng;
 pub use rand_xoshiro::Xoshiro256PlusPlus as RandomStream;
 use rand_xoshiro::rand_core::SeedableRng;
 
@@ -8,7 +10,8 @@ use rand_xoshiro::rand_core::SeedableRng;
 pub trait Random: Send + Sync + 'static {
     /// The stream of `concern` (a fixed name such as `"topic-id"`) and `key` (which of many).
     ///
-    /// In a simulation, equal arguments give equal streams: take a stream once and keep it.
+    /// Different arguments give unrelated streams. Equal arguments give equal streams in a
+    /// simulation and unrelated ones in production: take a stream once and keep it.
     fn stream(&self, concern: &str, key: u64) -> RandomStream;
 }
 

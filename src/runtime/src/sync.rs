@@ -96,7 +96,9 @@ pub mod watch {
             self.shared.load()
         }
 
-        /// Waits until the value was replaced since the last call, and marks it seen.
+        /// Waits until the value was replaced since it was last marked seen, and marks it seen.
+        ///
+        /// The last value is reported before [`Closed`] is. Cancel-safe.
         pub async fn changed(&mut self) -> Result<(), Closed> {
             loop {
                 let shared = Arc::clone(&self.shared);
@@ -104,19 +106,24 @@ pub mod watch {
                 let mut notified = std::pin::pin!(notified);
                 // Registered before the look, so that no change falls between the two.
                 notified.as_mut().enable();
+                // Closed is looked at first: once it is set, the version is final, so a last value
+                // sent just before the end is never missed.
+                let closed = self.shared.closed.load(Ordering::Acquire);
                 let version = self.shared.version.load(Ordering::Acquire);
                 if version != self.seen {
                     self.seen = version;
                     return Ok(());
                 }
-                if self.shared.closed.load(Ordering::Acquire) {
+                if closed {
                     return Err(Closed);
                 }
                 notified.await;
             }
         }
 
-        /// Waits until `wanted` holds for the newest value, and returns that value.
+        /// Waits until `wanted` holds for the newest value, marks it seen, and returns it.
+        ///
+        /// [`Closed`] when the sender went and left a value that is not wanted.
         pub async fn wait_for(
             &mut self,
             mut wanted: impl FnMut(&T) -> bool,

@@ -3,15 +3,20 @@
 use std::fmt;
 use std::future::Future;
 
+use crate::sync::oneshot;
 use crate::{BoxFuture, Runtime};
 
 /// Runs futures side by side.
 pub trait Tasks: Send + Sync + 'static {
-    /// Starts `future`; it runs whether or not the returned [`Task`] is kept.
+    /// Starts `future`; it runs whether or not the returned [`Task`] is kept, and is never polled
+    /// inside this call.
     fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) -> Task;
 
-    /// Runs `work` where it may take long or block, and completes when it has ended. Work that has
-    /// started runs to its end even when the returned future is dropped.
+    /// Runs `work` where it may take long or block, and completes when it has ended, by returning
+    /// or by a panic. It runs to its end even when the returned future is dropped.
+    ///
+    /// How much work runs at once is bounded: work must not wait for other work given here.
+    /// [`crate::run_blocking`] is this with a result.
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
 }
 
@@ -33,7 +38,8 @@ pub struct Task {
 
 /// What an executor implements to hand out [`Task`]s.
 pub trait TaskControl: Send + Sync {
-    /// Drops the task's future at its next suspension; does nothing to an ended task.
+    /// Drops the task's future at its next suspension, before its first poll when it had none yet;
+    /// does nothing to an ended task.
     fn abort(&self);
 
     /// Whether the task has ended.
@@ -49,7 +55,7 @@ impl Task {
         Task { control: Box::new(control) }
     }
 
-    /// Drops the task's future at its next suspension.
+    /// Drops the task's future at its next suspension; does nothing to an ended task.
     pub fn abort(&self) {
         self.control.abort();
     }
@@ -59,7 +65,7 @@ impl Task {
         self.control.is_finished()
     }
 
-    /// Waits for the end of the task.
+    /// Waits for the end of the task. Dropping this future detaches the task.
     pub async fn join(self) -> Result<(), JoinError> {
         self.control.join().await
     }
@@ -78,4 +84,20 @@ pub fn spawn(
     future: impl Future<Output = ()> + Send + 'static,
 ) -> Task {
     runtime.tasks.spawn(name, Box::pin(future))
+}
+
+/// Runs `work` where it may take long or block, and returns what it returned.
+///
+/// [`JoinError::Panicked`] when it panicked.
+pub async fn run_blocking<T: Send + 'static>(
+    runtime: &Runtime,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let (sender, receiver) = oneshot::channel();
+    let work = move || {
+        // Nobody waits any more when the caller was dropped.
+        let _ = sender.send(work());
+    };
+    runtime.tasks.run_blocking(Box::new(work)).await;
+    receiver.await.map_err(|_| JoinError::Panicked)
 }
