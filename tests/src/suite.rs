@@ -170,7 +170,15 @@ pub fn run(tools: &[Tool], cases: Vec<Case>) -> ExitCode {
         }
     };
     let mut here = BTreeMap::new();
-    let mut missing = |tool: Tool| !*here.entry(tool.name()).or_insert_with(|| tool.is_here());
+    let mut missing = |tool: Tool| {
+        !*here.entry(tool.name()).or_insert_with(|| {
+            let is_here = tool.is_here();
+            if !is_here {
+                println!("SKIPPED: {} not found", tool.name());
+            }
+            is_here
+        })
+    };
     let trials = cases
         .into_iter()
         .map(|case| {
@@ -189,7 +197,6 @@ fn trial(lab: &Arc<Lab>, case: Case, lacks: Option<Tool>) -> Trial {
     let is_ci = is_ci();
     if let Some(tool) = lacks {
         let why = format!("SKIPPED: {} not found", tool.name());
-        println!("{why}: {}", case.name);
         return Trial::test(case.name, move || Err(why.into())).with_ignored_flag(!is_ci);
     }
     let lab = Arc::clone(lab);

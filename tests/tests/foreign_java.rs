@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::child::{run_with_input, wait_for};
 use tests::driver::{Produce, Range};
 use tests::install::{self, Tool};
@@ -13,7 +13,7 @@ use tests::matrix::clients::{
     CONFLUENT, FRANZ_GO, JAVA_3_9, JAVA_4_3, KAFKA_PYTHON, KAFKAJS, SARAMA,
 };
 use tests::matrix::{cases, cross_reading};
-use tests::record::{BASE_TIME, Record, assorted};
+use tests::record::{BASE_TIME, ReadRecord, Record, assorted};
 use tests::suite::{Case, Lab, run};
 
 fn main() -> ExitCode {
@@ -25,6 +25,18 @@ fn main() -> ExitCode {
     all.extend(cross_reading(&FRANZ_GO, &[&JAVA_4_3]));
     all.extend([
         Case::new("java_4_3::null_header", null_header),
+        Case::new("java_4_3::read::read_committed", |lab| {
+            consumer_config(lab, &json!({"isolation.level": "read_committed"}))
+        }),
+        // At least one batch comes, however little was asked for (KIP-74).
+        Case::new("java_4_3::read::one_byte_at_a_time", |lab| {
+            consumer_config(lab, &json!({"fetch.max.bytes": 1, "max.partition.fetch.bytes": 1}))
+        }),
+        // The broker answers when the time is over, though there is less than was asked for.
+        Case::new("java_4_3::read::more_than_there_is", |lab| {
+            let config = json!({"fetch.min.bytes": 50_000_000, "fetch.max.wait.ms": 300});
+            consumer_config(lab, &config)
+        }),
         Case::new("java_4_3::admin::describe_producers", describe_producers),
         Case::new("java_4_3::admin::describe_log_dirs", describe_log_dirs),
         Case::new("java_4_3::admin::describe_features", describe_features),
@@ -45,6 +57,30 @@ fn null_header(lab: &Lab) -> Result<()> {
         driver.produce(&Produce::to(&topic), std::slice::from_ref(&record))??;
         let read = driver.fetch(&[Range { topic: &topic, partition: 0, from: 0, end: 1 }])??;
         ensure!(read[0].record == record, "{read:?}");
+        Ok(())
+    })
+}
+
+/// All records of some batches through a consumer with other settings.
+fn consumer_config(lab: &Lab, config: &Value) -> Result<()> {
+    let keys = config.as_object().map(|keys| keys.keys().next().cloned().unwrap_or_default());
+    let topic = lab.topic(&format!("java-consumer-{}", keys.unwrap_or_default()));
+    let records = assorted();
+    lab.with(&JAVA_4_3, |driver| {
+        driver.create_topic(&topic, 1, &json!({}))?;
+        for codec in ["none", "zstd"] {
+            driver.produce(&Produce { codec, ..Produce::to(&topic) }, &records)??;
+        }
+        let end = 2 * records.len();
+        let range = json!({"topic": topic, "partition": 0, "from": 0, "end": end});
+        let operation = json!({"op": "fetch", "partitions": [range], "config": config});
+        let answer = driver.expect(operation)?;
+        let read = answer["records"].as_array().context("records")?;
+        ensure!(read.len() == end, "{} of {end} records", read.len());
+        for (read, written) in read.iter().zip(records.iter().chain(&records)) {
+            let read = ReadRecord::from_json(read)?;
+            ensure!(read.record == *written, "{read:?}, due {written:?}");
+        }
         Ok(())
     })
 }

@@ -20,6 +20,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry { name: "produce::one_megabyte", needs: &[], body: one_megabyte },
     Entry { name: "produce::four_megabytes", needs: &[], body: four_megabytes },
     Entry { name: "produce::several_partitions", needs: &[], body: several_partitions },
+    Entry { name: "produce::compressed_by_the_broker", needs: &[], body: compressed_by_the_broker },
     Entry { name: "produce::creates_the_topic", needs: &[], body: creates_the_topic },
 ];
 
@@ -129,6 +130,24 @@ fn several_partitions(lab: &Lab, client: &Client, topic: &str) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// A topic's own `compression.type` counts, not the producer's.
+fn compressed_by_the_broker(lab: &Lab, client: &Client, topic: &str) -> Result<()> {
+    let records = client.assorted();
+    for (codec, of_the_topic) in [("none", "gzip"), ("gzip", "zstd"), ("gzip", "uncompressed")] {
+        let topic = format!("{topic}-{codec}-{of_the_topic}");
+        lab.with(client, |driver| {
+            driver.create_topic(&topic, 1, &json!({"compression.type": of_the_topic}))?;
+            let how = Produce { codec, ..Produce::to(&topic) };
+            consecutive(&driver.produce(&how, &records)??, 0)
+        })?;
+        lab.with(client.reader(), |driver| {
+            let read = read_all(driver, &topic, records.len())?;
+            same(&read, &records, 0).with_context(|| format!("{codec} to {of_the_topic}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// `auto.create.topics.enable` is on by default, and the client's metadata request asks for it.

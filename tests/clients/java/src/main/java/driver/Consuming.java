@@ -33,20 +33,21 @@ final class Consuming {
         operations.put("offset_for", this::offsetFor);
     }
 
-    private KafkaConsumer<byte[], byte[]> consumer() {
+    private KafkaConsumer<byte[], byte[]> consumer(JsonNode command) {
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", bootstrap);
         config.put("auto.offset.reset", "none");
         config.put("enable.auto.commit", false);
         config.put("allow.auto.create.topics", false);
         config.put("default.api.timeout.ms", 20_000);
+        command.path("config").fields().forEachRemaining(e -> config.put(e.getKey(), e.getValue().asText()));
         return new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
     private JsonNode fetch(JsonNode command) {
         Map<TopicPartition, Long> ends = new HashMap<>();
         List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
-        try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(command)) {
             for (JsonNode range : command.get("partitions")) {
                 ends.put(partition(range), range.get("end").asLong());
             }
@@ -102,7 +103,7 @@ final class Consuming {
         if (at.asText().equals("max_timestamp")) {
             return Administration.maxTimestamp(bootstrap, partition);
         }
-        try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(command)) {
             List<TopicPartition> one = List.of(partition);
             if (at.asText().equals("earliest")) {
                 answer.put("offset", consumer.beginningOffsets(one).get(partition));
