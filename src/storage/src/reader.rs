@@ -176,12 +176,11 @@ impl SegmentRead<'_> {
         let start = start.map_err(|error| into_read(self.segment, error))?;
         match self.run_from(start).await {
             Err(ReadError::Corrupt { position, .. })
-                if position == start.position && position > 0 =>
+                if position == start.position && start != Start::BASE =>
             {
                 // The index pointed astray, or the batches are damaged: the file itself says.
                 self.rebuild().await?;
-                let start = Start { position: 0, last_offset: None, is_exact: false };
-                self.run_from(start).await
+                self.run_from(Start::BASE).await
             }
             result => result,
         }

@@ -52,6 +52,11 @@ pub(crate) struct Start {
     pub(crate) is_exact: bool,
 }
 
+impl Start {
+    /// The start of the segment, which is right for every offset.
+    pub(crate) const BASE: Start = Start { position: 0, last_offset: None, is_exact: false };
+}
+
 struct Indexes {
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
@@ -207,7 +212,7 @@ impl Segment {
                 last_offset: Some(entry.last_offset),
                 is_exact: false,
             },
-            None => Start { position: 0, last_offset: None, is_exact: false },
+            None => Start::BASE,
         })
     }
 

@@ -206,9 +206,13 @@ impl Log {
         let segment = Arc::clone(&self.active.segment);
         let saved = async {
             segment.finish_indexes().await?;
-            segment.sync_indexes().await
+            for unsynced in self.shared.unsynced().iter().chain([&segment]) {
+                unsynced.sync_indexes().await?;
+            }
+            Ok(())
         };
-        saved.await.map_err(|error| self.fail(&error))?;
+        saved.await.map_err(|error: DiskError| self.fail(&error))?;
+        self.shared.retain_unsynced(|_| false);
         self.registration.closed_cleanly();
         self.is_busy = false;
         Ok(())

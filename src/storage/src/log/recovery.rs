@@ -266,7 +266,7 @@ impl<'a> Recovery<'a> {
                 break;
             }
             if at > first {
-                let state = snapshot::encode(walk.producers.entries(), None);
+                let state = snapshot::encode(walk.producers.entries(), &Place::at_base(base));
                 walk.at_bases.push((base, state));
             }
             self.walk_segment(&mut walk, base, len, from, place, trusted_to).await?;

@@ -130,7 +130,7 @@ impl Log {
             max: segment.max_so_far(),
             first_timestamp: self.active.first_timestamp,
         };
-        let bytes = snapshot::encode(self.producers.entries(), Some(&place));
+        let bytes = snapshot::encode(self.producers.entries(), &place);
         let path = self.path(FileKind::Snapshot, offset);
         let written = async {
             let file = self.runtime.disk.open(&path, OpenMode::Create).await?;

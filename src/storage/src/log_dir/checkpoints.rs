@@ -59,7 +59,8 @@ impl Inner {
             checkpoint::write_offsets(disk, &path, &recovery_points).await?;
             written.recovery_points = recovery_points;
         }
-        let state = self.lock();
+        let mut state = self.lock();
+        state.written_recovery_points.clone_from(&written.recovery_points);
         for (name, slot) in &state.open {
             if let Some(offset) = written.recovery_points.get(name) {
                 slot.checkpointed.store(offset.0, Ordering::Release);

@@ -94,6 +94,8 @@ struct State {
     /// Of logs that are not open.
     recovery_points: OffsetsByLog,
     log_starts: OffsetsByLog,
+    /// What the checkpoint file says.
+    written_recovery_points: OffsetsByLog,
     /// Found and not opened yet.
     untouched: BTreeSet<LogName>,
     /// A log went away without being closed.
@@ -117,7 +119,14 @@ impl LogDir {
         let untouched: BTreeSet<LogName> = found.iter().map(|log| log.name.clone()).collect();
         recovery_points.retain(|name, _| untouched.contains(name));
         log_starts.retain(|name, _| untouched.contains(name));
-        let state = State { recovery_points, log_starts, untouched, ..State::default() };
+        let written_recovery_points = written.recovery_points.clone();
+        let state = State {
+            recovery_points,
+            log_starts,
+            written_recovery_points,
+            untouched,
+            ..State::default()
+        };
         let inner = Inner {
             runtime,
             path,

@@ -34,7 +34,7 @@ impl Registration {
         if state.open.contains_key(name) {
             return None;
         }
-        let known = state.recovery_points.get(name).copied().unwrap_or_default();
+        let known = state.written_recovery_points.get(name).copied().unwrap_or_default();
         let checkpointed = Arc::new(AtomicI64::new(known.0));
         let slot = Slot { shared: None, checkpointed: Arc::clone(&checkpointed) };
         state.open.insert(name.clone(), slot);

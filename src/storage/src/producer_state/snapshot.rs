@@ -36,6 +36,13 @@ pub(crate) struct Place {
     pub(crate) first_timestamp: Option<Timestamp>,
 }
 
+impl Place {
+    /// Of a snapshot that was taken when its segment began.
+    pub(crate) fn at_base(segment_base: Offset) -> Place {
+        Place { segment_base, position: 0, max: None, first_timestamp: None }
+    }
+}
+
 /// The content of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
@@ -55,10 +62,7 @@ pub(crate) enum BadSnapshot {
 }
 
 /// The bytes of a snapshot.
-pub(crate) fn encode(
-    producers: &BTreeMap<ProducerId, ProducerEntry>,
-    place: Option<&Place>,
-) -> Bytes {
+pub(crate) fn encode(producers: &BTreeMap<ProducerId, ProducerEntry>, place: &Place) -> Bytes {
     let marks: usize = producers.values().map(|p| p.batches.len()).sum();
     let mut out = BytesMut::with_capacity(64 + producers.len() * (ENTRY_BYTES + 1) + marks * 24);
     out.put_i16(VERSION);
@@ -67,9 +71,7 @@ pub(crate) fn encode(
     for (id, entry) in producers {
         put_entry(&mut out, *id, entry);
     }
-    if let Some(place) = place {
-        put_extension(&mut out, producers, place);
-    }
+    put_extension(&mut out, producers, place);
     let crc = crc32c(&out[PREFIX_BYTES..]);
     out[2..PREFIX_BYTES].copy_from_slice(&crc.to_be_bytes());
     out.freeze()

@@ -348,3 +348,22 @@ fn leader_epochs_survive_and_answer() {
 fn append_at(world: &World, log: &mut Log, epoch: i32) {
     run(log.append(vec![plain_batch(&["v"], 1)], LeaderEpoch(epoch), world.now()));
 }
+
+#[test]
+fn a_truncation_after_a_reopening_lowers_the_recovery_point() {
+    let world = World::new(3);
+    let dir = world.open_dir();
+    let mut log = world.open_log(&dir, "t-0", &small());
+    append(&world, &mut log, &["a", "b"]);
+    run(log.sync()).unwrap();
+    run(dir.checkpoint()).unwrap();
+    append(&world, &mut log, &["c"]);
+    run(log.close()).unwrap();
+    let mut log = world.open_log(&dir, "t-0", &small());
+    run(log.truncate_to(Offset(0))).unwrap();
+    world.disk.kill_process();
+    drop((log, dir));
+    let dir = world.open_dir();
+    let log = world.open_log(&dir, "t-0", &small());
+    assert_eq!(log.log_end(), Offset(0));
+}

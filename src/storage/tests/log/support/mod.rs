@@ -2,6 +2,7 @@
 
 pub(crate) mod batches;
 pub(crate) mod fault_disk;
+pub(crate) mod model;
 pub(crate) mod world;
 
 pub(crate) use batches::{Producer, plain_batch};
