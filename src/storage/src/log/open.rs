@@ -124,7 +124,9 @@ async fn assemble(
         deleted: Vec::new(),
         is_busy: false,
     };
-    log.note_unsynced(recovery_point);
+    if !is_durable {
+        log.note_unsynced(recovery_point);
+    }
     log.active.roll_after_ms = log.roll_after_ms(log.active.segment.base);
     log.producers.expire(now, log.config.producer_id_expiration_ms);
     log.assert_invariants();
@@ -135,9 +137,6 @@ impl Log {
     /// Recovery leaves the segments past the recovery point to the next sync when the topic does
     /// not ask for more.
     fn note_unsynced(&mut self, recovery_point: Offset) {
-        if recovery_point == self.log_end() {
-            return;
-        }
         let segments = self.shared.segments();
         let (_, closed) = segments.split_last().expect("a log has an active segment");
         for segment in closed.iter().filter(|segment| segment.next_offset() > recovery_point) {

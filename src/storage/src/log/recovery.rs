@@ -446,9 +446,10 @@ impl<'a> Recovery<'a> {
         self.drop_snapshots(|at| at > snapshot_limit).await?;
         self.write_snapshots(&mut walk).await?;
         self.save_closed_indexes(&walk).await;
-        let needs_sync = self.opening.config.durability == Durability::Fsync
-            && !self.opening.was_clean
-            && self.opening.recovery_point.unwrap_or_default() < log_end;
+        // Also when the recovery point says that all of it was: a name or a length may be in the
+        // page cache only, and what is built on it has to survive.
+        let needs_sync =
+            self.opening.config.durability == Durability::Fsync && !self.opening.was_clean;
         if needs_sync {
             self.sync_segments(&walk, self.opening.recovery_point.unwrap_or_default()).await?;
         }
@@ -502,7 +503,11 @@ impl<'a> Recovery<'a> {
 
     /// What lies past the recovery point may be in the page cache only.
     async fn sync_segments(&self, walk: &Walk, from: Offset) -> Result<(), OpenError> {
-        for segment in walk.segments.iter().filter(|segment| segment.next_offset() > from) {
+        let last = walk.segments.last().map(|segment| segment.id);
+        for segment in &walk.segments {
+            if segment.next_offset() <= from && Some(segment.id) != last {
+                continue;
+            }
             let path = segment.path(FileKind::Log);
             let file = segment.file().await?;
             file.sync_data().await.map_err(DiskError::at("sync", &path))?;
