@@ -13,6 +13,7 @@ pub mod child;
 pub mod driver;
 pub mod install;
 pub mod ledger;
+pub mod load;
 pub mod matrix;
 pub mod record;
 pub mod server;

@@ -67,6 +67,11 @@ impl Kafka {
         self.directory.join("data")
     }
 
+    /// Its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// SIGKILL, and waits until the process is gone.
     ///
     /// # Errors

@@ -103,6 +103,11 @@ impl Klamm {
         self.ready_after
     }
 
+    /// Its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// SIGKILL, and waits until the process is gone.
     ///
     /// # Errors

@@ -78,6 +78,15 @@ impl Server {
         }
     }
 
+    /// The broker's process, if it is ours.
+    pub fn process_id(&self) -> Option<u32> {
+        match self {
+            Server::Klamm(klamm) => Some(klamm.process_id()),
+            Server::Kafka(kafka) => Some(kafka.process_id()),
+            Server::Running(_) => None,
+        }
+    }
+
     /// SIGKILL, and waits until the process is gone.
     ///
     /// # Errors
