@@ -10,7 +10,12 @@
 #![allow(clippy::unwrap_used, reason = "a check tells by panicking")]
 
 mod clock;
+mod disk;
+mod file;
+mod net;
+mod net_end;
 mod random;
+mod sync;
 mod tasks;
 
 use std::future::Future;
@@ -25,7 +30,16 @@ use crate::{BoxFuture, Runtime, sleep, timeout};
 pub type Check = fn(Runtime, PathBuf) -> BoxFuture<'static, ()>;
 
 /// The checks by name, in the order in which they are best read.
-pub const CHECKS: &[&[(&str, Check)]] = &[clock::CHECKS, random::CHECKS, tasks::CHECKS];
+pub const CHECKS: &[&[(&str, Check)]] = &[
+    clock::CHECKS,
+    random::CHECKS,
+    tasks::CHECKS,
+    sync::CHECKS,
+    file::CHECKS,
+    disk::CHECKS,
+    net::CHECKS,
+    net_end::CHECKS,
+];
 
 /// A check that takes longer than this hangs: generous, since it is never waited for otherwise.
 const CHECK_LIMIT: Duration = Duration::from_secs(60);

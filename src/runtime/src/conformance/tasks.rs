@@ -4,10 +4,9 @@ use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc as std_mpsc;
 
 use super::{checks, eventually, poll_once};
-use crate::sync::{Notify, mpsc, oneshot};
+use crate::sync::{mpsc, oneshot};
 use crate::{JoinError, Runtime, run_blocking, spawn};
 
 checks!(
@@ -26,7 +25,6 @@ checks!(
     run_blocking_returns_the_result,
     run_blocking_runs_to_its_end_when_dropped,
     run_blocking_survives_a_panic,
-    run_blocking_holds_nobody_up,
 );
 
 /// Sets a flag when it is dropped.
@@ -208,19 +206,4 @@ async fn run_blocking_survives_a_panic(runtime: Runtime, _: PathBuf) {
     for number in 0..100 {
         assert_eq!(run_blocking(&runtime, move || number).await, Ok(number));
     }
-}
-
-async fn run_blocking_holds_nobody_up(runtime: Runtime, _: PathBuf) {
-    let turn = Arc::new(Notify::new());
-    let (sender, receiver) = std_mpsc::channel();
-    // In production the work waits for the task below, on a thread of its own. A simulator runs it
-    // in one go, after the value was sent or before: both must end.
-    let other = Arc::clone(&turn);
-    let task = spawn(&runtime, "releases", async move {
-        sender.send(9).unwrap();
-        other.notify_one();
-    });
-    turn.notified().await;
-    task.join().await.unwrap();
-    assert_eq!(run_blocking(&runtime, move || receiver.recv()).await, Ok(Ok(9)));
 }
