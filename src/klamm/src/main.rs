@@ -1,3 +1,52 @@
-//! The klamm binary.
+//! The klamm binary: a broker, and the tools to talk to brokers and to look into their files.
+//!
+//! Exit codes: 0 done, 1 the operation failed, 2 wrong use. What programs read goes to stdout, what
+//! people read besides goes to stderr.
+//!
+//! Start at [`cli::Cli`]; each command has a file under `commands/`.
 
-fn main() {}
+mod bytes_text;
+mod cli;
+mod commands;
+mod connect;
+mod failure;
+mod nearest;
+mod output;
+mod times;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let Cli { global, command } = cli;
+    let result = match command {
+        Command::Topic { command } => {
+            on_runtime(|runtime| commands::topic::run(runtime, global, command))
+        }
+        Command::Produce(arguments) => {
+            on_runtime(|runtime| commands::produce::run(runtime, global, arguments))
+        }
+        Command::Consume(arguments) => {
+            on_runtime(|runtime| commands::consume::run(runtime, global, arguments))
+        }
+        Command::Log { command } => commands::log::run(global.output, command),
+        Command::Completions { shell } => commands::completions::run(shell),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Runs an asynchronous command to its end.
+fn on_runtime<F: Future<Output = Result<(), Failure>>>(
+    command: impl FnOnce(runtime::Runtime) -> F,
+) -> Result<(), Failure> {
+    runtime_tokio::run(command)
+        .map_err(|error| Failure::new("start the executor").because(error))?
+}

@@ -167,7 +167,7 @@ impl Admin {
             // Only the broker itself knows its static configuration.
             match resource.name.parse() {
                 Ok(id) if resource.kind == ConfigResourceType::Broker => {
-                    let request = describe_request(&[resource.clone()], documentation);
+                    let request = describe_request(std::slice::from_ref(&resource), documentation);
                     let response = self.client.send(BrokerId(id), request).await;
                     let entries = response.map_err(ClientError::from).and_then(|response| {
                         let first = described(response).into_iter().next();

@@ -227,10 +227,10 @@ impl Producer {
     ) -> Result<PartitionIndex, SendError> {
         let handle = &*self.handle;
         let view = handle.client.view();
-        if let Some(topic) = view.topics.get(name).filter(|t| t.error == ErrorCode::None) {
-            if wanted.is_none_or(|index| topic.partitions.contains_key(&index)) {
-                return self.choose(topic, wanted, record);
-            }
+        if let Some(topic) = view.topics.get(name).filter(|t| t.error == ErrorCode::None)
+            && wanted.is_none_or(|index| topic.partitions.contains_key(&index))
+        {
+            return self.choose(topic, wanted, record);
         }
         let limit = handle.config.block_max;
         let clock = &*handle.client.runtime().clock;
