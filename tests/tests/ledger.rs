@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
@@ -32,17 +33,37 @@ const PLAIN: u32 = 2;
 /// Longest time that producers may go without a new acknowledgement while the broker is up.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 
+/// Kills and restarts are what is measured: one broker at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
-fn acknowledged_records_survive_sigkill() {
-    if install::skips_without(&[Tool::Go]) {
+fn acknowledged_records_survive_sigkill_with_franz_go() {
+    survives_sigkill(&[Tool::Go], || Ok(Command::new(install::go_program("ledger")?)));
+}
+
+#[test]
+fn acknowledged_records_survive_sigkill_with_java() {
+    survives_sigkill(&[Tool::Go, Tool::Java, Tool::Maven], || {
+        let mut command = Command::new("java");
+        let classpath = install::java_classpath("4.3.0")?;
+        command.args(["-Xmx512M", "-XX:+UseSerialGC", "-cp", &classpath, "driver.Ledger"]);
+        Ok(command)
+    });
+}
+
+fn survives_sigkill(tools: &[Tool], writers: fn() -> Result<Command>) {
+    if install::skips_without(tools) {
         return;
     }
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let rounds = number("KLAMM_LEDGER_ROUNDS").unwrap_or(10);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seed = number("KLAMM_LEDGER_SEED").unwrap_or(u64::from(now.subsec_nanos()));
     println!("KLAMM_LEDGER_SEED={seed} KLAMM_LEDGER_ROUNDS={rounds}");
-    let directory = tempfile::Builder::new().prefix("klamm-ledger-").tempdir().unwrap();
-    let outcome = run(directory.path(), rounds, Xoshiro256PlusPlus::seed_from_u64(seed));
+    let directory = tempfile::Builder::new().prefix("klamm-ledger-").tempdir();
+    let directory = directory.expect("a temporary directory can be made");
+    let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let outcome = writers().and_then(|writers| run(directory.path(), rounds, random, writers));
     if let Err(error) = outcome {
         // The directory is the evidence.
         let kept = directory.keep();
@@ -55,13 +76,18 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")))
 }
 
-fn run(directory: &Path, rounds: u64, mut random: Xoshiro256PlusPlus) -> Result<()> {
+fn run(
+    directory: &Path,
+    rounds: u64,
+    mut random: Xoshiro256PlusPlus,
+    writers: Command,
+) -> Result<()> {
     let mut server = Server::start(&Peer::from_environment()?, directory)?;
     let mut reader = start_reader(&server, directory)?;
     let partitions = i32::try_from(PARTITIONS)?;
     // Small segments, so that kills also meet rolls.
     reader.create_topic(TOPIC, partitions, &json!({"segment.bytes": "1048576"}))?;
-    let mut writers = Writers::start(&server.address(), directory)?;
+    let mut writers = Writers::start(writers, &server.address(), directory)?;
     for round in 0..rounds {
         writers.progress().with_context(|| format!("round {round}: {}", server.log_tail()))?;
         thread::sleep(Duration::from_millis(random.next_u64() % 1_200));
@@ -139,11 +165,9 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(address: &str, directory: &Path) -> Result<Writers> {
-        let mut command = Command::new(install::go_program("ledger")?);
-        command.args(["-bootstrap", address, "-topic", TOPIC, "-pause", "1ms"]);
-        command.args(["-partitions", &PARTITIONS.to_string()]);
-        command.args(["-idempotent", &IDEMPOTENT.to_string(), "-plain", &PLAIN.to_string()]);
+    fn start(mut command: Command, address: &str, directory: &Path) -> Result<Writers> {
+        command.args([address, TOPIC]);
+        command.args([PARTITIONS, IDEMPOTENT, PLAIN].map(|number| number.to_string()));
         let mut process = Background::start_piped(&mut command, &directory.join("writers.log"))?;
         let book = directory.join("book");
         let mut stdout = process.child().stdout.take().context("stdout of the writers")?;

@@ -13,10 +13,10 @@ package main
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,13 +24,21 @@ import (
 )
 
 var (
-	bootstrap  = flag.String("bootstrap", "", "address of the broker")
-	topic      = flag.String("topic", "", "topic to write to")
-	partitions = flag.Int("partitions", 1, "partitions of the topic")
-	idempotent = flag.Int("idempotent", 1, "producers 0 to n-1 are idempotent")
-	plain      = flag.Int("plain", 1, "the producers after them are not; the last one waits for the leader only")
-	pause      = flag.Duration("pause", time.Millisecond, "between two records of a producer")
+	bootstrap, topic              string
+	partitions, idempotent, plain int
 )
+
+// arguments: bootstrap, topic, partitions, number of idempotent producers, of
+// others; the last of the others waits for the leader's acknowledgement only.
+func arguments() {
+	bootstrap, topic = os.Args[1], os.Args[2]
+	for i, number := range []*int{&partitions, &idempotent, &plain} {
+		var err error
+		if *number, err = strconv.Atoi(os.Args[3+i]); err != nil {
+			panic(err)
+		}
+	}
+}
 
 // value is the record's text: who and which, and bytes that follow from these.
 func value(producer, sequence int) []byte {
@@ -67,7 +75,7 @@ func client(producer int) (*kgo.Client, error) {
 		kgo.SnappyCompression(),
 	}
 	options := []kgo.Opt{
-		kgo.SeedBrokers(*bootstrap),
+		kgo.SeedBrokers(bootstrap),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs[producer%len(codecs)]),
 		kgo.ProducerLinger(2 * time.Millisecond),
@@ -79,10 +87,10 @@ func client(producer int) (*kgo.Client, error) {
 		kgo.RequestTimeoutOverhead(5 * time.Second),
 		kgo.RetryTimeout(5 * time.Minute),
 	}
-	if producer >= *idempotent {
+	if producer >= idempotent {
 		options = append(options, kgo.DisableIdempotentWrite())
 	}
-	if producer == *idempotent+*plain-1 && *plain > 1 {
+	if producer == idempotent+plain-1 && plain > 1 {
 		options = append(options, kgo.RequiredAcks(kgo.LeaderAck()))
 	}
 	return kgo.NewClient(options...)
@@ -95,9 +103,9 @@ func produce(producer int, stop context.Context, ledger *book) error {
 	}
 	defer client.Close()
 	for sequence := 0; stop.Err() == nil; sequence++ {
-		partition := int32((producer + sequence) % *partitions)
+		partition := int32((producer + sequence) % partitions)
 		record := &kgo.Record{
-			Topic: *topic, Partition: partition,
+			Topic: topic, Partition: partition,
 			Key: fmt.Appendf(nil, "%d", producer), Value: value(producer, sequence),
 		}
 		client.Produce(context.Background(), record, func(record *kgo.Record, err error) {
@@ -107,7 +115,7 @@ func produce(producer int, stop context.Context, ledger *book) error {
 			}
 			ledger.line("A %d %d %d %d\n", producer, sequence, record.Partition, record.Offset)
 		})
-		time.Sleep(*pause)
+		time.Sleep(time.Millisecond)
 	}
 	patience, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -115,7 +123,7 @@ func produce(producer int, stop context.Context, ledger *book) error {
 }
 
 func main() {
-	flag.Parse()
+	arguments()
 	ledger := &book{out: bufio.NewWriter(os.Stdout)}
 	stop, stopAll := context.WithCancel(context.Background())
 	go func() {
@@ -124,7 +132,7 @@ func main() {
 	}()
 	var group sync.WaitGroup
 	failed := false
-	for producer := range *idempotent + *plain {
+	for producer := range idempotent + plain {
 		group.Go(func() {
 			if err := produce(producer, stop, ledger); err != nil {
 				fmt.Fprintf(os.Stderr, "producer %d: %v\n", producer, err)

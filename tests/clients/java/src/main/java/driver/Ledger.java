@@ -1,0 +1,97 @@
+package driver;
+
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/**
+ * Writes through kafka-clients until its standard input ends, and keeps a ledger of what was
+ * acknowledged; lines and records as those of the ledger in Go.
+ *
+ * <p>Arguments: bootstrap, topic, partitions, number of idempotent producers, of others.
+ */
+public final class Ledger {
+    private static volatile boolean stopped;
+
+    private Ledger() {}
+
+    public static void main(String[] arguments) throws Exception {
+        int idempotent = Integer.parseInt(arguments[3]);
+        int all = idempotent + Integer.parseInt(arguments[4]);
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < all; i++) {
+            int producer = i;
+            String acks = producer >= idempotent && producer == all - 1 ? "1" : "all";
+            Thread thread = new Thread(() -> produce(arguments, producer, producer < idempotent, acks));
+            thread.start();
+            threads.add(thread);
+        }
+        while (System.in.read() >= 0) {
+            // Only its end means something.
+        }
+        stopped = true;
+        for (Thread thread : threads) {
+            thread.join();
+        }
+        System.out.flush();
+    }
+
+    private static void produce(String[] arguments, int producer, boolean idempotent, String acks) {
+        Map<String, Object> config = new HashMap<>();
+        config.put("bootstrap.servers", arguments[0]);
+        config.put("acks", acks);
+        config.put("enable.idempotence", idempotent);
+        config.put("max.in.flight.requests.per.connection", idempotent ? 5 : 1);
+        config.put("compression.type", new String[] {"none", "lz4", "zstd", "gzip", "snappy"}[producer % 5]);
+        config.put("linger.ms", 2);
+        config.put("delivery.timeout.ms", 300_000);
+        config.put("request.timeout.ms", 5_000);
+        config.put("max.block.ms", 300_000);
+        config.put("retry.backoff.ms", 20);
+        config.put("reconnect.backoff.ms", 20);
+        config.put("reconnect.backoff.max.ms", 100);
+        int partitions = Integer.parseInt(arguments[2]);
+        ByteArraySerializer bytes = new ByteArraySerializer();
+        try (KafkaProducer<byte[], byte[]> client = new KafkaProducer<>(config, bytes, bytes)) {
+            for (int sequence = 0; !stopped; sequence++) {
+                int partition = (producer + sequence) % partitions;
+                byte[] key = Integer.toString(producer).getBytes(StandardCharsets.US_ASCII);
+                String id = producer + " " + sequence + " " + partition + " ";
+                client.send(
+                    new ProducerRecord<>(arguments[1], partition, key, value(producer, sequence)),
+                    (metadata, error) -> line(error == null ? "A " + id + metadata.offset() : "F " + id + error));
+                Thread.sleep(1);
+            }
+        } catch (InterruptedException stop) {
+            throw new IllegalStateException(stop);
+        }
+    }
+
+    private static synchronized void line(String line) {
+        System.out.println(line.replace('\n', ' '));
+    }
+
+    private static byte[] value(int producer, int sequence) {
+        long[] state = {((long) producer << 40) ^ sequence};
+        byte[] head = (producer + " " + sequence + " ").getBytes(StandardCharsets.US_ASCII);
+        int length = (int) Long.remainderUnsigned(next(state), 1200);
+        byte[] text = java.util.Arrays.copyOf(head, head.length + length);
+        for (int i = head.length; i < text.length; i++) {
+            text[i] = (byte) ('a' + Long.remainderUnsigned(next(state), 26));
+        }
+        return text;
+    }
+
+    private static long next(long[] state) {
+        state[0] += 0x9e3779b97f4a7c15L;
+        long z = state[0];
+        z = (z ^ (z >>> 30)) * 0xbf58476d1ce4e5b9L;
+        z = (z ^ (z >>> 27)) * 0x94d049bb133111ebL;
+        return z ^ (z >>> 31);
+    }
+}
