@@ -13,6 +13,7 @@
 
 mod batch;
 mod checkpoint;
+mod compaction;
 mod config;
 mod error;
 mod file_name;
@@ -27,14 +28,17 @@ mod reader;
 mod scan;
 mod segment;
 mod shared;
+mod time_lookup;
 
+pub use compaction::{Compaction, CompactionDone, CompactionError, CompactionStats};
 pub use config::{CleanupPolicy, Durability, LogConfig};
 pub use error::{
     AppendError, BadBatch, DiskError, LogDirError, OpenError, ReadError, StorageError,
 };
 pub use leader_epoch::EpochEnd;
-pub use log::{AppendBatch, AppendOrigin, AppendOutcome, Log, PendingSync, SyncDone};
+pub use log::{AppendBatch, AppendOrigin, AppendOutcome, Log, PendingSync, Retained, SyncDone};
 pub use log_dir::{FoundLog, LogDir, LogDirOptions};
 pub use name::{LogName, ParseLogNameError};
 pub use producer_state::ProducerDescription;
 pub use reader::{LogReader, ReadRequest, ReadResult};
+pub use time_lookup::TimestampOffset;

@@ -3,6 +3,8 @@
 //! Invariant: what comes out is a chain; the first batch that does not continue it ends the walk
 //! with its position and what is wrong.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 use model::Offset;
 use protocol::records::{BatchHeader, HEADER_BYTES};
@@ -39,8 +41,8 @@ impl From<std::io::Error> for ScanError {
 }
 
 /// A walk from one batch boundary to another.
-pub(crate) struct Scanner<'a> {
-    file: &'a dyn File,
+pub(crate) struct Scanner {
+    file: Arc<dyn File>,
     segment_base: Offset,
     /// Where the next batch starts.
     position: u64,
@@ -53,16 +55,16 @@ pub(crate) struct Scanner<'a> {
     last_size: u64,
 }
 
-impl<'a> Scanner<'a> {
+impl Scanner {
     /// Walks from `position`, where a batch starts at `expected` or later, up to `limit`.
     pub(crate) fn new(
-        file: &'a dyn File,
+        file: &Arc<dyn File>,
         segment_base: Offset,
         position: u64,
         expected: Offset,
         limit: u64,
-    ) -> Scanner<'a> {
-        let buffer = Bytes::new();
+    ) -> Scanner {
+        let (file, buffer) = (Arc::clone(file), Bytes::new());
         Scanner { file, segment_base, position, limit, expected, buffer, last_size: 0 }
     }
 
@@ -126,7 +128,7 @@ impl<'a> Scanner<'a> {
     async fn fill(&mut self, needed: u64) -> Result<(), ScanError> {
         let ahead = if self.last_size > SKIP_BYTES { needed } else { needed.max(CHUNK_BYTES) };
         let len = ahead.min(self.limit - self.position) as usize;
-        self.buffer = read_full_at(self.file, self.position, len).await?;
+        self.buffer = read_full_at(&*self.file, self.position, len).await?;
         let found = self.buffer.len() as u64;
         if found < len as u64 && found < needed {
             let reason = BadBatch::Truncated { needed, remaining: found };

@@ -304,6 +304,11 @@ impl Segment {
         if is_doubted { self.rebuild_indexes().await } else { Ok(()) }
     }
 
+    /// Sets the largest timestamp, of a segment that was just written.
+    pub(crate) fn know_max(&self, max: Option<TimeEntry>) {
+        lock(&self.indexes).max = Some(max);
+    }
+
     /// Whether index entries are only in memory.
     pub(crate) fn has_unsaved_entries(&self) -> bool {
         let indexes = lock(&self.indexes);
@@ -324,7 +329,7 @@ impl Segment {
             generation: lock(&self.indexes).generation + 1,
         };
         let scanned = self.size();
-        let mut scanner = Scanner::new(&*file, self.base, 0, self.base, scanned);
+        let mut scanner = Scanner::new(&file, self.base, 0, self.base, scanned);
         while let Some(batch) = scanner.next_header().await? {
             fresh.note(&batch.header, batch.position, interval);
         }

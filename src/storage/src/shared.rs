@@ -25,6 +25,7 @@ pub(crate) struct LogShared {
     log_end: AtomicI64,
     durable_end: AtomicI64,
     recovery_point: AtomicI64,
+    cleaned_to: AtomicI64,
     /// Closed segments that have to be synced before the recovery point may pass them.
     unsynced: Mutex<Vec<Arc<Segment>>>,
     offline: Mutex<Option<Arc<str>>>,
@@ -47,6 +48,7 @@ impl LogShared {
             log_end: AtomicI64::new(ends.log_end.0),
             durable_end: AtomicI64::new(ends.durable_end.0),
             recovery_point: AtomicI64::new(ends.recovery_point.0),
+            cleaned_to: AtomicI64::new(0),
             unsynced: Mutex::new(Vec::new()),
             offline: Mutex::new(None),
         }
@@ -99,6 +101,15 @@ impl LogShared {
 
     pub(crate) fn set_recovery_point(&self, offset: Offset) {
         self.recovery_point.store(offset.0, Ordering::Release);
+    }
+
+    /// Compaction has been through everything below.
+    pub(crate) fn cleaned_to(&self) -> Offset {
+        Offset(self.cleaned_to.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_cleaned_to(&self, offset: Offset) {
+        self.cleaned_to.store(offset.0, Ordering::Release);
     }
 
     pub(crate) fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {

@@ -11,21 +11,24 @@
 //! Start at [`Log::append`].
 
 mod append;
+mod compacting;
 mod open;
 mod recovery;
+mod retention;
 mod roll;
 mod sync;
 mod truncate;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use model::{LeaderEpoch, Offset, Timestamp, Uuid};
 use runtime::{File, Runtime};
 
 pub use append::{AppendBatch, AppendOutcome};
+pub use retention::Retained;
 pub use sync::{PendingSync, SyncDone};
 
 pub use crate::producer_state::AppendOrigin;
@@ -57,6 +60,10 @@ pub struct Log {
     /// Producer snapshots on disk.
     snapshots: BTreeSet<Offset>,
     deleted: Vec<DeletedFile>,
+    /// Alive while a compaction is under way.
+    compaction: Weak<()>,
+    /// Counts what makes the result of a compaction useless.
+    generation: u64,
     /// An operation is under way; still set at the next one when its future was dropped.
     is_busy: bool,
 }
@@ -238,6 +245,11 @@ impl Log {
         self.shared.check_online()?;
         self.is_busy = true;
         Ok(())
+    }
+
+    /// Whether segments are being compacted, which nobody else may take away meanwhile.
+    pub(crate) fn is_compacting(&self) -> bool {
+        self.compaction.strong_count() > 0
     }
 
     fn path(&self, kind: FileKind, base: Offset) -> PathBuf {

@@ -29,6 +29,8 @@ pub(crate) struct Opening {
     /// Below it everything was synced.
     pub(crate) recovery_point: Option<Offset>,
     pub(crate) log_start: Option<Offset>,
+    /// Below it compaction has been.
+    pub(crate) cleaned_to: Option<Offset>,
     /// Whether the directory was left in good order.
     pub(crate) was_clean: bool,
     /// Whether Kafka wrote it last, whose recovery points promise less.
@@ -103,6 +105,7 @@ async fn assemble(
     };
     let shared =
         Arc::new(LogShared::new(opening.name, home, recovered.segments, recovered.epochs, ends));
+    shared.set_cleaned_to(opening.cleaned_to.unwrap_or_default().min(recovered.log_end));
     registration.opened(&shared);
     let mut log = Log {
         shared,
@@ -122,6 +125,8 @@ async fn assemble(
         },
         snapshots: recovered.snapshots,
         deleted: Vec::new(),
+        compaction: std::sync::Weak::new(),
+        generation: 0,
         is_busy: false,
     };
     if !is_durable {
@@ -264,7 +269,7 @@ async fn swap_end(home: &Home, base: Offset) -> Result<Offset, OpenError> {
     let path = home.dir.join(swap_name(FileKind::Log, base));
     let file = home.disk.open(&path, OpenMode::Read).await.map_err(DiskError::at("open", &path))?;
     let len = file.len().await.map_err(DiskError::at("read", &path))?;
-    let mut scanner = Scanner::new(&*file, base, 0, base, len);
+    let mut scanner = Scanner::new(&file, base, 0, base, len);
     loop {
         match scanner.next_header().await {
             Ok(Some(_)) => {}

@@ -309,11 +309,11 @@ impl<'a> Recovery<'a> {
         let path = segment.path(FileKind::Log);
         let file = self.home.disk.open(&path, OpenMode::Read).await;
         let file = file.map_err(DiskError::at("open", &path))?;
-        let start = self.enter_segment(&segment, &*file, from, place).await?;
+        let start = self.enter_segment(&segment, &file, from, place).await?;
         let producers = (start.position > 0).then(|| walk.producers.clone());
         walk.first_timestamp = start.first_timestamp;
         let expected = start.expected.max(base);
-        let mut scanner = Scanner::new(&*file, base, start.position, expected, len);
+        let mut scanner = Scanner::new(&file, base, start.position, expected, len);
         loop {
             match next(&mut scanner, trusted_to).await {
                 Ok(Some(batch)) => self.take_batch(walk, &segment, from, &batch)?,
@@ -349,7 +349,7 @@ impl<'a> Recovery<'a> {
     async fn enter_segment(
         &self,
         segment: &Segment,
-        file: &dyn runtime::File,
+        file: &Arc<dyn runtime::File>,
         from: Offset,
         place: Option<Place>,
     ) -> Result<SegmentStart, OpenError> {
@@ -530,7 +530,7 @@ struct SegmentStart {
 }
 
 /// The next batch: whole where it has to be verified or holds markers, its header otherwise.
-async fn next(scanner: &mut Scanner<'_>, trusted_to: Offset) -> Result<Option<Scanned>, ScanError> {
+async fn next(scanner: &mut Scanner, trusted_to: Offset) -> Result<Option<Scanned>, ScanError> {
     let Some(header) = scanner.peek().await? else { return Ok(None) };
     if needs_bytes(&header, trusted_to) {
         scanner.next_batch().await
@@ -544,7 +544,7 @@ fn needs_bytes(header: &BatchHeader, trusted_to: Offset) -> bool {
 }
 
 /// What ended a walk through a file that should have been whole.
-pub(super) fn scan_error(path: &Path, error: ScanError, scanner: &Scanner<'_>) -> OpenError {
+pub(super) fn scan_error(path: &Path, error: ScanError, scanner: &Scanner) -> OpenError {
     match error {
         ScanError::Disk(error) => OpenError::Disk(DiskError::at("read", path)(error)),
         ScanError::Bad { position, reason } => OpenError::Corrupt {

@@ -89,6 +89,7 @@ impl Log {
         let (fresh, position, end) = self.shorten(&segments[at], offset).await?;
         self.lower_ends(end).await?;
         self.unsynced.truncations += 1;
+        self.generation += 1;
         self.drop_snapshots_above(end).await?;
         for segment in segments[at + 1..].iter().rev() {
             self.remove_files(segment).await?;
@@ -100,7 +101,7 @@ impl Log {
         file.set_len(position).await.map_err(DiskError::at("truncate", &path))?;
         file.sync_data().await.map_err(DiskError::at("sync", &path))?;
         fresh.pin(Some(Arc::clone(&file)));
-        let first_timestamp = first_timestamp(&fresh, &*file, position).await?;
+        let first_timestamp = first_timestamp(&fresh, &file, position).await?;
         self.activate(
             &segments[..at],
             Active {
@@ -125,6 +126,7 @@ impl Log {
         self.shared.set_log_start(start_at);
         self.lower_ends(start_at).await?;
         self.unsynced.truncations += 1;
+        self.generation += 1;
         self.drop_snapshots_above(Offset(-1)).await?;
         for segment in segments.iter().rev() {
             self.remove_files(segment).await?;
@@ -153,7 +155,7 @@ impl Log {
         let bad = |error| Trouble::Scan(Arc::clone(old), error);
         let fresh = Arc::new(Segment::empty(&self.shared.home, old.base));
         let file = old.file().await?;
-        let mut scanner = Scanner::new(&*file, old.base, 0, old.base, old.size());
+        let mut scanner = Scanner::new(&file, old.base, 0, old.base, old.size());
         let mut end = old.base;
         while let Some(header) = scanner.peek().await.map_err(bad)? {
             if header.last_offset() >= offset {
@@ -178,6 +180,7 @@ impl Log {
         shared.set_log_end(shared.log_end().min(end));
         shared.set_recovery_point(recovery_point);
         shared.set_log_start(log_start);
+        shared.set_cleaned_to(shared.cleaned_to().min(end));
         shared.retain_unsynced(|segment| segment.next_offset() <= end);
         if self.registration.checkpointed_recovery_point() > recovery_point {
             self.registration.set_ends(log_start, recovery_point).await?;
@@ -233,7 +236,7 @@ impl Log {
         }
     }
 
-    pub(super) async fn sync_dir(&self) -> Result<(), DiskError> {
+    pub(crate) async fn sync_dir(&self) -> Result<(), DiskError> {
         let dir = &self.shared.home.dir;
         self.runtime.disk.sync_dir(dir).await.map_err(DiskError::at("sync", dir))
     }
@@ -246,7 +249,7 @@ impl Log {
         for segment in &segments[first..] {
             let bad = |error| Trouble::Scan(Arc::clone(segment), error);
             let file = segment.file().await?;
-            let mut scanner = Scanner::new(&*file, segment.base, 0, segment.base, segment.size());
+            let mut scanner = Scanner::new(&file, segment.base, 0, segment.base, segment.size());
             while let Some(header) = scanner.peek().await.map_err(bad)? {
                 let batch = if header.attributes.is_control() {
                     scanner.next_batch().await.map_err(bad)?
@@ -282,7 +285,7 @@ impl Log {
 
 async fn first_timestamp(
     segment: &Arc<Segment>,
-    file: &dyn runtime::File,
+    file: &Arc<dyn runtime::File>,
     size: u64,
 ) -> Result<Option<Timestamp>, Trouble> {
     let mut scanner = Scanner::new(file, segment.base, 0, segment.base, size);

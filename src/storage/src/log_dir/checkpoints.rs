@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use model::Offset;
 
-use super::{Inner, LOG_STARTS, RECOVERY_POINTS};
+use super::{CLEANED, Inner, LOG_STARTS, RECOVERY_POINTS};
 use crate::checkpoint::{self, OffsetsByLog};
 use crate::error::DiskError;
 use crate::file_name::FileKind;
@@ -16,6 +16,7 @@ use crate::shared::LogShared;
 pub(super) struct Written {
     pub(super) recovery_points: OffsetsByLog,
     pub(super) log_starts: OffsetsByLog,
+    pub(super) cleaned: OffsetsByLog,
 }
 
 impl Inner {
@@ -59,6 +60,12 @@ impl Inner {
             checkpoint::write_offsets(disk, &path, &recovery_points).await?;
             written.recovery_points = recovery_points;
         }
+        let cleaned = self.cleaned();
+        if cleaned != written.cleaned {
+            let path = self.path.join(CLEANED);
+            checkpoint::write_offsets(disk, &path, &cleaned).await?;
+            written.cleaned = cleaned;
+        }
         let mut state = self.lock();
         state.written_recovery_points.clone_from(&written.recovery_points);
         for (name, slot) in &state.open {
@@ -83,6 +90,19 @@ impl Inner {
         (recovery_points, log_starts)
     }
 
+    /// How far compaction has been, of logs where it has.
+    fn cleaned(&self) -> OffsetsByLog {
+        let state = self.lock();
+        let mut cleaned = state.cleaned.clone();
+        for (name, slot) in &state.open {
+            if let Some(shared) = &slot.shared {
+                cleaned.insert(name.clone(), shared.cleaned_to());
+            }
+        }
+        cleaned.retain(|_, offset| *offset > Offset::ZERO);
+        cleaned
+    }
+
     /// Writes down new ends of one log, whatever its present ones are.
     pub(super) async fn write_ends(
         &self,
@@ -94,11 +114,18 @@ impl Inner {
         self.write(&mut written, Some((name, log_start, recovery_point))).await
     }
 
+    /// Writes down the ends of all logs, without syncing anything else first.
+    pub(super) async fn write_current(&self) -> Result<(), DiskError> {
+        let mut written = self.writing.lock().await;
+        self.write(&mut written, None).await
+    }
+
     /// Makes sure that the files say nothing about a log that is to be created.
     pub(super) async fn forget_written(&self, name: &LogName) -> Result<(), DiskError> {
         let mut written = self.writing.lock().await;
-        let is_known =
-            written.recovery_points.contains_key(name) || written.log_starts.contains_key(name);
+        let is_known = written.recovery_points.contains_key(name)
+            || written.log_starts.contains_key(name)
+            || written.cleaned.contains_key(name);
         if is_known { self.write(&mut written, None).await } else { Ok(()) }
     }
 }

@@ -37,6 +37,7 @@ const LOCK_FILE: &str = ".lock";
 const CLEAN_MARK: &str = ".kafka_cleanshutdown";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
+const CLEANED: &str = "cleaner-offset-checkpoint";
 
 /// Longest name of a directory on common file systems.
 const DIR_NAME_LEN_MAX: usize = 255;
@@ -94,6 +95,7 @@ struct State {
     /// Of logs that are not open.
     recovery_points: OffsetsByLog,
     log_starts: OffsetsByLog,
+    cleaned: OffsetsByLog,
     /// What the checkpoint file says.
     written_recovery_points: OffsetsByLog,
     /// Found and not opened yet.
@@ -114,15 +116,21 @@ impl LogDir {
         let found = find_logs(&runtime, &path).await?;
         let mut recovery_points = read_offsets(&runtime, &path.join(RECOVERY_POINTS)).await?;
         let mut log_starts = read_offsets(&runtime, &path.join(LOG_STARTS)).await?;
-        let written =
-            Written { recovery_points: recovery_points.clone(), log_starts: log_starts.clone() };
+        let mut cleaned = read_offsets(&runtime, &path.join(CLEANED)).await?;
+        let written = Written {
+            recovery_points: recovery_points.clone(),
+            log_starts: log_starts.clone(),
+            cleaned: cleaned.clone(),
+        };
         let untouched: BTreeSet<LogName> = found.iter().map(|log| log.name.clone()).collect();
         recovery_points.retain(|name, _| untouched.contains(name));
         log_starts.retain(|name, _| untouched.contains(name));
+        cleaned.retain(|name, _| untouched.contains(name));
         let written_recovery_points = written.recovery_points.clone();
         let state = State {
             recovery_points,
             log_starts,
+            cleaned,
             written_recovery_points,
             untouched,
             ..State::default()
@@ -241,6 +249,7 @@ impl LogDir {
             config,
             recovery_point: known.recovery_point,
             log_start: known.log_start,
+            cleaned_to: known.cleaned_to,
             was_clean: known.was_clean,
             by_kafka: inner.by_kafka,
         };
@@ -262,6 +271,7 @@ impl LogDir {
         let mut state = inner.lock();
         state.recovery_points.remove(name);
         state.log_starts.remove(name);
+        state.cleaned.remove(name);
         state.untouched.remove(name);
         Ok(())
     }
@@ -313,6 +323,7 @@ impl LogDir {
 struct Known {
     recovery_point: Option<Offset>,
     log_start: Option<Offset>,
+    cleaned_to: Option<Offset>,
     was_clean: bool,
 }
 
@@ -322,6 +333,7 @@ impl Inner {
         Known {
             recovery_point: state.recovery_points.get(name).copied(),
             log_start: state.log_starts.get(name).copied(),
+            cleaned_to: state.cleaned.get(name).copied(),
             // The mark speaks of the log as it was found, not as it was used since.
             was_clean: self.was_clean && state.untouched.contains(name),
         }

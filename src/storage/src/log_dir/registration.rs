@@ -79,6 +79,13 @@ impl Registration {
     }
 }
 
+impl Registration {
+    /// Writes down the present ends of the log.
+    pub(crate) async fn persist(&self) -> Result<(), DiskError> {
+        self.inner.write_current().await
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut state = self.inner.lock();
@@ -92,5 +99,6 @@ impl Drop for Registration {
         };
         state.recovery_points.insert(self.name.clone(), recovery_point);
         state.log_starts.insert(self.name.clone(), shared.log_start());
+        state.cleaned.insert(self.name.clone(), shared.cleaned_to());
     }
 }

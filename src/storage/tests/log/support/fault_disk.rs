@@ -187,9 +187,7 @@ impl Node {
     fn lose_power(&mut self, random: &mut RandomStream) {
         match self {
             Node::File { cached, durable, pending } => {
-                for op in std::mem::take(pending) {
-                    survive(&op, durable, random);
-                }
+                survive(std::mem::take(pending), durable, random);
                 cached.clone_from(durable);
             }
             Node::Dir { cached, durable, pending } => {
@@ -204,31 +202,35 @@ impl Node {
     }
 }
 
-/// Applies a random part of an operation that was not synced.
-fn survive(op: &FileOp, durable: &mut Vec<u8>, random: &mut RandomStream) {
-    match op {
-        FileOp::SetLen(_) => {
-            if !random.next_u32().is_multiple_of(2) {
-                apply_file(durable, op);
-            }
-        }
-        FileOp::Write { position, bytes } => match random.next_u32() % 4 {
-            0 => {}
-            1 | 2 => apply_file(durable, op),
-            _ => {
-                // Torn: some of the sectors.
-                let (mut at, start) = (0, *position);
+/// Applies a random part of what was not synced: every sector is as it was after some of the
+/// writes to it, as the page cache writes it back at some moment, and so is the length after some
+/// of the cuts.
+fn survive(ops: Vec<FileOp>, durable: &mut Vec<u8>, random: &mut RandomStream) {
+    let count = ops.len() as u32;
+    let mut moment = || match random.next_u32() % 3 {
+        0 => 0,
+        1 => count,
+        _ => random.next_u32() % (count + 1),
+    };
+    let cuts_until = moment();
+    let mut written_until: BTreeMap<usize, u32> = BTreeMap::new();
+    for (op, number) in ops.iter().zip(0..) {
+        match op {
+            FileOp::SetLen(_) if number < cuts_until => apply_file(durable, op),
+            FileOp::SetLen(_) => {}
+            FileOp::Write { position, bytes } => {
+                let mut at = 0;
                 while at < bytes.len() {
-                    let end = ((start + at) / SECTOR + 1) * SECTOR - start;
-                    let end = end.min(bytes.len());
-                    if !random.next_u32().is_multiple_of(2) {
+                    let sector = (position + at) / SECTOR;
+                    let end = ((sector + 1) * SECTOR - position).min(bytes.len());
+                    if number < *written_until.entry(sector).or_insert_with(&mut moment) {
                         let bytes = bytes[at..end].to_vec();
-                        apply_file(durable, &FileOp::Write { position: start + at, bytes });
+                        apply_file(durable, &FileOp::Write { position: position + at, bytes });
                     }
                     at = end;
                 }
             }
-        },
+        }
     }
 }
 
@@ -580,9 +582,7 @@ impl Opened {
         if let Err((_, error)) = fault {
             if error.to_string() == "planned" {
                 // The kernel forgets what it could not write: a later sync does not try again.
-                for op in std::mem::take(pending) {
-                    survive(&op, durable, &mut state.random);
-                }
+                survive(std::mem::take(pending), durable, &mut state.random);
             }
             return Err(error);
         }

@@ -1,0 +1,230 @@
+//! Taking records away at the front: by age, by size, by DeleteRecords.
+//!
+//! Producers are not touched: they outlive their records (KAFKA-7190).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::{Offset, Timestamp};
+
+use super::{DeletedFile, Log};
+use crate::error::{BadBatch, DiskError, StorageError};
+use crate::file_name::{DELETED_SUFFIX, FileKind};
+use crate::leader_epoch::LeaderEpochs;
+use crate::scan::ScanError;
+use crate::segment::Segment;
+
+/// What a retention pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// Segments deleted.
+    pub segments_removed: usize,
+    /// Their bytes of batches.
+    pub bytes_removed: u64,
+}
+
+impl Log {
+    /// Deletes the oldest segments that `retention.ms` and `retention.bytes` no longer keep, as
+    /// far as all of a segment lies below the high watermark (KAFKA-5634), and those below the log
+    /// start. The active segment is closed first when even it has to go.
+    ///
+    /// Segments whose records carry no time are not deleted by time. Does nothing while a
+    /// compaction is under way.
+    pub async fn apply_retention(
+        &mut self,
+        high_watermark: Offset,
+        now: Timestamp,
+    ) -> Result<Retained, StorageError> {
+        if self.is_compacting() {
+            return Ok(Retained::default());
+        }
+        self.begin_operation()?;
+        let result = self.retain(high_watermark, now).await;
+        self.is_busy = false;
+        self.assert_invariants();
+        result
+    }
+
+    async fn retain(
+        &mut self,
+        high_watermark: Offset,
+        now: Timestamp,
+    ) -> Result<Retained, StorageError> {
+        let count = self.expired_segments(high_watermark, now).await?;
+        if count == 0 {
+            return Ok(Retained::default());
+        }
+        if count == self.shared.segments().len() {
+            self.roll(now).await?;
+        }
+        let first = self.shared.segments()[count].base;
+        if first > self.log_start() {
+            self.shared.set_log_start(first);
+        }
+        self.remove_first_segments(count, now).await
+    }
+
+    /// How many of the oldest segments may go.
+    async fn expired_segments(
+        &self,
+        high_watermark: Offset,
+        now: Timestamp,
+    ) -> Result<usize, StorageError> {
+        let segments = self.shared.segments();
+        let by_policy = self.config.cleanup.delete;
+        let mut surplus = match self.config.retention_bytes {
+            limit if limit >= 0 && by_policy => self.size_bytes().saturating_sub(limit as u64),
+            _ => 0,
+        };
+        for (at, segment) in segments.iter().enumerate() {
+            let is_active = at + 1 == segments.len();
+            let end = segments.get(at + 1).map_or(self.log_end(), |next| next.base);
+            let size = segment.size();
+            if end > high_watermark || (is_active && size == 0) {
+                return Ok(at);
+            }
+            let too_much = size > 0 && surplus >= size;
+            let is_needless = end <= self.log_start() && !is_active;
+            let is_old = by_policy && self.is_older(segment, now).await?;
+            if !(too_much || is_needless || is_old) {
+                return Ok(at);
+            }
+            surplus = surplus.saturating_sub(size);
+        }
+        Ok(segments.len())
+    }
+
+    async fn is_older(&self, segment: &Segment, now: Timestamp) -> Result<bool, StorageError> {
+        if self.config.retention_ms < 0 {
+            return Ok(false);
+        }
+        let max =
+            segment.max_timestamp().await.map_err(|error| self.scan_failed(segment, error))?;
+        Ok(max.is_some_and(|max| now.millis_since(max.timestamp) > self.config.retention_ms))
+    }
+
+    /// What a walk through a segment says to the owner: damage does not end the log.
+    pub(crate) fn scan_failed(&self, segment: &Segment, error: ScanError) -> StorageError {
+        let file = segment.path(FileKind::Log);
+        match error {
+            ScanError::Disk(error) => self.fail(&DiskError::at("read", file)(error)),
+            ScanError::Bad { position, reason } => {
+                let reason: BadBatch = reason;
+                StorageError::Corrupt { file, position, reason }
+            }
+        }
+    }
+
+    /// Moves the log start to `to`, at most to the log end, and deletes what lies wholly below.
+    /// The new log start is durable when this returns it.
+    pub async fn delete_records(&mut self, to: Offset) -> Result<Offset, StorageError> {
+        let to = to.min(self.log_end());
+        if to <= self.log_start() {
+            self.shared.check_online()?;
+            return Ok(self.log_start());
+        }
+        self.begin_operation()?;
+        let result = self.move_log_start(to).await;
+        self.is_busy = false;
+        self.assert_invariants();
+        result.map(|()| to)
+    }
+
+    async fn move_log_start(&mut self, to: Offset) -> Result<(), StorageError> {
+        let before = self.log_start();
+        self.shared.set_log_start(to);
+        if let Err(error) = self.registration.persist().await {
+            self.shared.set_log_start(before);
+            return Err(self.fail(&error));
+        }
+        let segments = self.shared.segments();
+        let needless = segments.windows(2).take_while(|pair| pair[1].base <= to).count();
+        let now = self.runtime.clock.wall();
+        if needless > 0 && !self.is_compacting() {
+            self.remove_first_segments(needless, now).await?;
+        } else {
+            self.forget_epochs_below(to);
+        }
+        Ok(())
+    }
+
+    /// Takes the oldest segments out of the log and renames their files.
+    async fn remove_first_segments(
+        &mut self,
+        count: usize,
+        now: Timestamp,
+    ) -> Result<Retained, StorageError> {
+        let segments = self.shared.segments();
+        let (removed, left) = segments.split_at(count);
+        self.shared.set_segments(left.to_vec());
+        let first = left[0].base;
+        self.forget_epochs_below(self.log_start());
+        self.unsynced.closed.retain(|(_, segment)| segment.base >= first);
+        self.shared.retain_unsynced(|segment| segment.base >= first);
+        for segment in removed {
+            self.discard_files(segment, now).await.map_err(|error| self.fail(&error))?;
+        }
+        let needless: Vec<Offset> = self.snapshots.range(..first).copied().collect();
+        let newest = self.snapshots.last().copied();
+        for offset in needless.into_iter().filter(|&offset| Some(offset) != newest) {
+            self.remove_snapshot(offset).await;
+        }
+        Ok(Retained {
+            segments_removed: count,
+            bytes_removed: removed.iter().map(|segment| segment.size()).sum(),
+        })
+    }
+
+    /// The checkpoint file follows at the next start.
+    fn forget_epochs_below(&mut self, log_start: Offset) {
+        let mut epochs = LeaderEpochs::clone(&self.shared.epochs());
+        if epochs.truncate_from_start(log_start) {
+            self.shared.set_epochs(epochs);
+        }
+    }
+
+    /// Renames a segment's files, so that they are gone for a restart but not yet for a reader.
+    pub(crate) async fn discard_files(
+        &mut self,
+        segment: &Arc<Segment>,
+        deleted_at: Timestamp,
+    ) -> Result<(), DiskError> {
+        segment.pin(None);
+        self.shared.home.open_files.forget(segment.id);
+        for kind in FileKind::OF_SEGMENT {
+            let from = segment.path(kind);
+            let to = deleted_name(&from);
+            match self.runtime.disk.rename(&from, &to).await {
+                Ok(()) => self.deleted.push(DeletedFile { path: to, deleted_at }),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(DiskError::at("rename", &from)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes files that were deleted `file.delete.delay.ms` ago. What can not be removed is
+    /// tried again, and removed at the next start.
+    pub async fn remove_deleted_files(&mut self, now: Timestamp) {
+        let delay_ms = self.config.file_delete_delay_ms;
+        let due = |file: &mut DeletedFile| now.millis_since(file.deleted_at) >= delay_ms;
+        let due: Vec<DeletedFile> = self.deleted.extract_if(.., due).collect();
+        for file in due {
+            match self.runtime.disk.remove_file(&file.path).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let path = file.path.display();
+                    tracing::warn!(log = %self.name(), %path, %error, "file not removed");
+                    self.deleted.push(file);
+                }
+            }
+        }
+    }
+}
+
+fn deleted_name(path: &std::path::Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DELETED_SUFFIX);
+    PathBuf::from(name)
+}
