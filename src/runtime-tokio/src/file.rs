@@ -220,3 +220,138 @@ impl Drop for OsFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runtime::write_all_at;
+    use rustix::fs::{Advice, fadvise};
+
+    use super::*;
+
+    /// A file of `content` on the disk of the build directory: a temporary one may be in memory,
+    /// where nothing is ever evicted.
+    async fn file_of(content: &Bytes) -> OsFile {
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let lanes = Arc::new(Lanes::new(&tokio::runtime::Handle::current()));
+        let file = OsFile::new(file, lanes, true);
+        write_all_at(&file, 0, std::slice::from_ref(content)).await.unwrap();
+        file
+    }
+
+    /// Empties the page cache of what the file has in it.
+    async fn evict(file: &OsFile) {
+        file.sync_data().await.unwrap();
+        fadvise(&file.file, 0, None, Advice::DontNeed).unwrap();
+    }
+
+    /// Whether the file system can say that bytes are not in memory and forget them when asked.
+    /// ext4, XFS and btrfs can; tmpfs and some overlays can not, and have nothing to test here.
+    async fn can_tell() -> bool {
+        let file = file_of(&content(10_000)).await;
+        evict(&file).await;
+        let mut byte = [0];
+        file.read_now(&mut byte, 0).unwrap().is_none() && file.nowait.load(Ordering::Relaxed)
+    }
+
+    fn content(len: usize) -> Bytes {
+        (0..len).map(|index| (index % 251) as u8).collect::<Vec<u8>>().into()
+    }
+
+    #[test]
+    fn cached_bytes_are_read_on_the_thread_and_others_elsewhere() {
+        let test = |_| async {
+            if !can_tell().await {
+                return;
+            }
+            let all = content(300_000);
+            let file = file_of(&all).await;
+            assert!(
+                matches!(file.read_inline(0, 1000).unwrap(), Inline::Read(part) if part == all[..1000])
+            );
+            assert!(file.is_cached(0).unwrap());
+            evict(&file).await;
+            assert!(matches!(file.read_inline(0, 1000).unwrap(), Inline::WouldWait));
+            assert!(!file.is_cached(0).unwrap());
+            assert_eq!(file.read_at(5, 1000).await.unwrap(), all[5..1005]);
+            // That read brought the pages in.
+            assert!(matches!(file.read_inline(5, 1000).unwrap(), Inline::Read(_)));
+        };
+        crate::run(test).unwrap();
+    }
+
+    #[test]
+    fn bytes_cached_in_part_are_read_in_part() {
+        let test = |_| async {
+            let all = content(3_000_000);
+            let file = file_of(&all).await;
+            evict(&file).await;
+            // The beginning comes in by being written anew.
+            write_all_at(&file, 0, &[all.slice(..400_000)]).await.unwrap();
+            let part = file.read_at(0, 1_000_000).await.unwrap();
+            assert!(!part.is_empty() && part == all[..part.len()]);
+            let whole = runtime::read_full_at(&file, 0, 3_000_001).await.unwrap();
+            assert!(whole == all);
+        };
+        crate::run(test).unwrap();
+    }
+
+    #[test]
+    fn warm_brings_bytes_into_memory() {
+        let test = |_| async {
+            if !can_tell().await {
+                return;
+            }
+            let all = content(600_000);
+            let file = file_of(&all).await;
+            evict(&file).await;
+            file.warm(100_000, 300_000).await.unwrap();
+            assert!(
+                matches!(file.read_inline(100_000, 300_000).unwrap(), Inline::Read(part) if part == all[100_000..400_000])
+            );
+            file.warm(599_999, 10_000).await.unwrap();
+            file.warm(10_000_000, 10_000).await.unwrap();
+        };
+        crate::run(test).unwrap();
+    }
+
+    #[test]
+    fn a_file_system_that_can_not_tell_is_read_elsewhere() {
+        let test = |_| async {
+            let all = content(10_000);
+            let file = file_of(&all).await;
+            file.nowait.store(false, Ordering::Relaxed);
+            assert!(matches!(file.read_inline(0, 10).unwrap(), Inline::WouldWait));
+            assert_eq!(file.read_at(10, 5000).await.unwrap(), all[10..5010]);
+            assert_eq!(file.read_at(9_990, 5000).await.unwrap(), all[9_990..]);
+            assert_eq!(file.read_at(10_000, 5000).await.unwrap(), "");
+        };
+        crate::run(test).unwrap();
+    }
+
+    #[test]
+    fn a_short_read_does_not_keep_a_large_buffer() {
+        let test = |_| async {
+            let file = file_of(&content(100)).await;
+            for nowait in [true, false] {
+                file.nowait.store(nowait, Ordering::Relaxed);
+                let bytes = file.read_at(0, 1_000_000).await.unwrap();
+                let bytes: BytesMut = bytes.try_into_mut().unwrap();
+                assert!(bytes.capacity() < 1000, "{} bytes held for 100", bytes.capacity());
+            }
+        };
+        crate::run(test).unwrap();
+    }
+
+    #[test]
+    fn a_removed_file_is_freed_when_it_is_dropped() {
+        let test = |_| async {
+            let file = file_of(&content(100)).await;
+            let seen = Arc::downgrade(&file.file);
+            drop(file);
+            while seen.upgrade().is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        crate::run(test).unwrap();
+    }
+}
