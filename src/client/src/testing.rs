@@ -291,7 +291,9 @@ impl Disk for NoDisk {
 pub(crate) enum Reaction {
     /// Sends this frame.
     Answer(Vec<u8>),
-    /// Nothing: the response is lost, or there is none.
+    /// Nothing: the request has no response.
+    Nothing,
+    /// Answers nothing on this connection any more, though it reads on.
     Silence,
     /// Closes the connection.
     HangUp,
@@ -347,6 +349,7 @@ impl FakeBroker {
         script: Arc<Mutex<impl FnMut(RequestFrame) -> Reaction>>,
     ) -> io::Result<()> {
         let mut decoder = FrameDecoder::new(64 * 1024 * 1024);
+        let mut silent = false;
         loop {
             let frame = decoder.next_frame().map_err(io::Error::other)?;
             let Some(frame) = frame else {
@@ -365,8 +368,9 @@ impl FakeBroker {
                 _ => script.lock().unwrap_or_else(PoisonError::into_inner)(request),
             };
             match reaction {
-                Reaction::Answer(bytes) => stream.write_all(&bytes).await?,
-                Reaction::Silence => {}
+                Reaction::Answer(bytes) if !silent => stream.write_all(&bytes).await?,
+                Reaction::Answer(_) | Reaction::Nothing => {}
+                Reaction::Silence => silent = true,
                 Reaction::HangUp => return Ok(()),
             }
         }

@@ -14,6 +14,9 @@
 mod connection;
 mod in_flight;
 
+#[cfg(test)]
+mod tests;
+
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;

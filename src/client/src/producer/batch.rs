@@ -75,6 +75,8 @@ pub(crate) struct Batch {
     pub(crate) completion: Arc<Completion>,
     pub(crate) place: Place,
     pub(crate) numbering: Option<Numbering>,
+    /// Which of its partition's batches it is, in the order of their numbers.
+    pub(crate) ordinal: u64,
     /// How often it was sent.
     pub(crate) attempts: u32,
     /// What went wrong the last time.
@@ -93,6 +95,7 @@ impl Batch {
             completion: Arc::new(Completion::default()),
             place: Place::Queued(now),
             numbering: None,
+            ordinal: 0,
             attempts: 0,
             last_error: None,
             abandoned: false,
@@ -117,10 +120,11 @@ impl Batch {
     /// theirs. The ids of the halves are `id` and `id + 1`.
     pub(crate) fn split(self, id: u64) -> (Batch, Batch) {
         let (front_records, back_records) = self.records.split_at(self.records.len() / 2);
-        let half = |id, records: &[BatchRecord], numbering| {
+        let half = |id, records: &[BatchRecord], numbering, ordinal| {
             let mut batch = Batch::new(id, self.created);
             batch.attempts = self.attempts;
             batch.numbering = numbering;
+            batch.ordinal = ordinal;
             for record in records {
                 batch.push(record.clone());
             }
@@ -131,8 +135,8 @@ impl Batch {
             base_sequence: numbering.base_sequence.advance(front_count),
             ..numbering
         });
-        let front = half(id, front_records, self.numbering);
-        let back = half(id + 1, back_records, back_numbering);
+        let front = half(id, front_records, self.numbering, self.ordinal);
+        let back = half(id + 1, back_records, back_numbering, self.ordinal + 1);
         self.completion.finish(Outcome::Split {
             front: Arc::clone(&front.completion),
             front_count: front.records.len(),

@@ -48,6 +48,8 @@ pub(crate) struct Core {
     identity: Option<Identity>,
     identity_requested: bool,
     buffered_bytes: usize,
+    /// Memory was given back since somebody asked.
+    freed: bool,
     next_batch_id: u64,
     flush_below: u64,
     /// Senders that wait for buffer memory.
@@ -87,6 +89,7 @@ impl Core {
             identity: None,
             identity_requested: false,
             buffered_bytes: 0,
+            freed: false,
             next_batch_id: 1,
             flush_below: 0,
             waiting_for_memory: 0,
@@ -218,7 +221,9 @@ impl Core {
         let limit = self.config.delivery_timeout;
         for at in &self.active {
             let queue = self.queues.get_mut(at).expect("active queues exist");
-            self.buffered_bytes -= queue.expire(now, limit);
+            let freed_bytes = queue.expire(now, limit);
+            self.buffered_bytes -= freed_bytes;
+            self.freed |= freed_bytes > 0;
         }
         self.retire();
     }
@@ -254,6 +259,7 @@ impl Core {
             self.next_batch_id += 2;
             let settled = queue.on_result(batch_id, result, ResultContext { now, pause, split_id });
             self.buffered_bytes -= settled.freed_bytes;
+            self.freed |= settled.freed_bytes > 0;
             if settled.refresh {
                 self.stale.insert(at.topic);
             }
@@ -303,7 +309,9 @@ impl Core {
     pub(crate) fn fail_all(&mut self, reason: &DeliveryError) {
         for at in &self.active {
             let queue = self.queues.get_mut(at).expect("active queues exist");
-            self.buffered_bytes -= queue.fail_all(reason);
+            let freed_bytes = queue.fail_all(reason);
+            self.buffered_bytes -= freed_bytes;
+            self.freed |= freed_bytes > 0;
         }
         self.retire();
     }
@@ -311,6 +319,11 @@ impl Core {
     /// The topics with records under way.
     pub(crate) fn topics(&self) -> BTreeSet<StrBytes> {
         self.active.iter().map(|at| at.topic.clone()).collect()
+    }
+
+    /// Whether memory was given back since the last call.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.freed)
     }
 
     /// Bytes of records whose fate is open.

@@ -7,8 +7,8 @@
 //! - batches get their numbers in the order of their records, once, when they are first sent
 //! - `outstanding` is in number order; while one of its batches waits to be sent again, nothing
 //!   behind it is sent
-//! - at most [`REMEMBERED_BATCHES`] numbered batches have an open fate, because a broker recognises
-//!   no more than that
+//! - from the oldest batch with an open fate on, at most [`REMEMBERED_BATCHES`] are numbered, those
+//!   that are settled already included: a broker recognises no older one when it comes again
 //! - numbers start anew, under a new epoch, only while nothing is on the wire, and only for batches
 //!   that the broker can not have
 //!
@@ -35,6 +35,12 @@ pub(crate) struct PartitionQueue {
     /// Under which the present numbers were given out.
     identity: Option<Identity>,
     next_sequence: Sequence,
+    /// How many batches got numbers.
+    numbered: u64,
+    /// The broker has acknowledged a batch of this identity. Before that it takes any number as the
+    /// first one (`ProducerAppendInfo.checkSequence`), so a second batch in flight could overtake
+    /// the first and shut it out.
+    established: bool,
     /// Numbers were given out that the broker may never see.
     gap: bool,
     /// What is outstanding needs new numbers under a new epoch.
@@ -86,6 +92,8 @@ impl Default for PartitionQueue {
             waiting: VecDeque::new(),
             identity: None,
             next_sequence: Sequence(0),
+            numbered: 0,
+            established: false,
             gap: false,
             renumber: false,
         }
@@ -154,8 +162,10 @@ impl PartitionQueue {
         }
         let batch = self.waiting.front()?;
         if idempotent {
-            let stale = self.identity != identity && !self.outstanding.is_empty();
-            if stale || self.gap || self.outstanding.len() >= REMEMBERED_BATCHES {
+            let same = self.identity == identity;
+            let limit = if same && self.established { REMEMBERED_BATCHES } else { 1 };
+            let oldest = self.outstanding.front().map_or(self.numbered, |batch| batch.ordinal);
+            if self.gap || self.numbered - oldest >= limit as u64 {
                 return None;
             }
         }
@@ -177,13 +187,14 @@ impl PartitionQueue {
             let mut batch = self.waiting.pop_front().expect("sendable found a batch");
             if let Some(identity) = identity {
                 if self.identity != Some(identity) {
-                    self.identity = Some(identity);
-                    self.next_sequence = Sequence(0);
+                    self.begin(identity);
                 }
                 let base_sequence = self.next_sequence;
                 batch.numbering = Some(Numbering { identity, base_sequence });
                 self.next_sequence = base_sequence.advance(batch.record_count());
             }
+            batch.ordinal = self.numbered;
+            self.numbered += 1;
             self.outstanding.push_back(batch);
         }
         let at = if again { 0 } else { self.outstanding.len() - 1 };
@@ -197,6 +208,13 @@ impl PartitionQueue {
         };
         self.assert_invariants();
         outgoing
+    }
+
+    /// Counts from zero under `identity`.
+    fn begin(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        self.next_sequence = Sequence(0);
+        self.established = false;
     }
 
     /// Whether this partition waits for an identity other than `identity` to go on.
@@ -214,8 +232,7 @@ impl PartitionQueue {
         if !self.must_restart() || self.identity == Some(identity) {
             return;
         }
-        self.identity = Some(identity);
-        self.next_sequence = Sequence(0);
+        self.begin(identity);
         self.gap = false;
         self.renumber = false;
         for batch in &mut self.outstanding {
@@ -279,6 +296,7 @@ impl PartitionQueue {
         };
         let outcome = Outcome::Acknowledged { base_offset, log_append_time };
         self.outstanding[at].completion.finish(outcome);
+        self.established = true;
         Settled { freed_bytes: self.remove(at), refresh: false }
     }
 
@@ -296,6 +314,10 @@ impl PartitionQueue {
         let (front, back) = batch.split(context.split_id);
         // The second half brings a header of its own, which is not worth accounting for.
         let new_bytes = front.size_bytes + back.size_bytes;
+        for later in self.outstanding.range_mut(at..) {
+            later.ordinal += 1;
+        }
+        self.numbered += 1;
         self.outstanding.insert(at, back);
         self.outstanding.insert(at, front);
         self.outstanding[at + 1].size_bytes -= new_bytes - old_bytes;

@@ -112,7 +112,10 @@ impl Sender {
                 break;
             }
         }
-        self.shared.memory.notify_waiters();
+        // Only when there is more room than before: who waits in vain would wake this task again.
+        if self.shared.lock().take_freed() {
+            self.shared.memory.notify_waiters();
+        }
     }
 
     fn send(&mut self, broker: BrokerId, batches: Vec<(TopicPartition, Outgoing)>) {
@@ -227,7 +230,6 @@ impl Sender {
             Err(error) => all_failed(sent, error),
         };
         self.shared.lock().on_response(now, broker, throttled_until, results);
-        self.shared.memory.notify_waiters();
     }
 
     fn refresh_if_old(&mut self) {
