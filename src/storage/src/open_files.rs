@@ -71,12 +71,6 @@ impl OpenFiles {
         }
     }
 
-    /// How many files are open here.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.lock().by_key.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Files> {
         // Every change below is complete before anything could panic.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)

@@ -182,7 +182,7 @@ impl Segment {
     /// segment, will.
     pub(crate) fn note_position(&self, offset: Offset, position: u64) {
         let mut warm = lock(&self.warm);
-        if warm.iter().any(|known| *known == (offset, position)) {
+        if warm.contains(&(offset, position)) {
             return;
         }
         let at = self.warm_at.fetch_add(1, Ordering::Relaxed) as usize % WARM_POSITIONS;

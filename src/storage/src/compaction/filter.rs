@@ -61,8 +61,8 @@ impl Filter<'_> {
         }
         let stays = |record: &Record<'_>| {
             let Some(key) = record.key else { return false };
-            let is_tombstone = record.value.is_none();
-            !self.keys.is_superseded(key, record.offset) && !(is_tombstone && is_past_horizon)
+            let is_gone_tombstone = record.value.is_none() && is_past_horizon;
+            !is_gone_tombstone && !self.keys.is_superseded(key, record.offset)
         };
         self.rewrite(batch, scratch, stays, false)
     }

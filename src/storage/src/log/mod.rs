@@ -66,6 +66,8 @@ pub struct Log {
     generation: u64,
     /// An operation is under way; still set at the next one when its future was dropped.
     is_busy: bool,
+    /// Nothing has happened since the log was closed in good order.
+    is_as_closed: bool,
 }
 
 /// What the owner knows of the active segment.
@@ -207,6 +209,10 @@ impl Log {
     /// Ends the use of the log in good order: everything is durable, and a start after the clean
     /// mark was written reads nothing but the ends. An offline log is only let go.
     pub async fn close(mut self) -> Result<(), StorageError> {
+        if self.is_as_closed && !self.is_offline() {
+            self.registration.closed_cleanly();
+            return Ok(());
+        }
         self.begin_operation()?;
         self.sync_everything().await?;
         self.take_snapshot().await;
@@ -244,6 +250,7 @@ impl Log {
         }
         self.shared.check_online()?;
         self.is_busy = true;
+        self.is_as_closed = false;
         Ok(())
     }
 

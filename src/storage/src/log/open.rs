@@ -128,6 +128,7 @@ async fn assemble(
         compaction: std::sync::Weak::new(),
         generation: 0,
         is_busy: false,
+        is_as_closed: opening.was_clean && recovered.bytes_since_snapshot == 0,
     };
     if !is_durable {
         log.note_unsynced(recovery_point);

@@ -190,6 +190,9 @@ impl Trial {
                 self.epoch += 1;
                 run(log.assign_leader_epoch(LeaderEpoch(self.epoch))).ok()?;
             }
+            // Where nothing asks for syncs, a later loss of power may undo a truncation that a crash
+            // interrupted.
+            Step::Truncate { .. } if halts && self.config.durability == Durability::Os => {}
             Step::Truncate { permille } => {
                 let offset = self.model.end() * permille / 1000;
                 let mut shorter = self.model.clone();
