@@ -1,0 +1,170 @@
+//! One partition on this broker: a handle for the many who use it, an owner task that changes it.
+//!
+//! In: batches that passed validation, orders to change or close the log. Out: an answer to each,
+//! and, for readers, the ends of the log and a wake-up whenever more may be read.
+//!
+//! Invariants:
+//! - only the owner task touches the [`storage::Log`]; readers go through its [`LogReader`]
+//! - an append is answered only when the log's durable end has passed it
+//! - the high watermark never falls while the partition is open
+//!
+//! Start at [`Partition::open`] and [`owner`].
+
+mod owner;
+#[cfg(test)]
+mod tests;
+mod waiters;
+
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::{LeaderEpoch, Offset, Timestamp};
+use protocol::records::ValidatedBatch;
+use runtime::Runtime;
+use runtime::sync::{mpsc, oneshot};
+use storage::{AppendError, Log, LogConfig, LogReader, StorageError};
+
+use waiters::Waiters;
+pub(crate) use waiters::{FetchWaiter, Registration};
+
+/// How many orders wait for the owner; past it, those who give them wait too.
+const QUEUE_MAX: usize = 1024;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// Offset of its first record.
+    pub(crate) base_offset: Offset,
+    /// The append time of a LogAppendTime topic, none otherwise.
+    pub(crate) append_time: Timestamp,
+    /// The first offset of the log.
+    pub(crate) log_start: Offset,
+}
+
+/// Why a batch was not acknowledged.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ProduceError {
+    /// The log refused it: nothing of it was written.
+    #[error(transparent)]
+    Refused(#[from] AppendError),
+    /// It was written, and then its sync went wrong: whether it is there is unknown.
+    #[error("batch may be lost")]
+    Sync(#[from] StorageError),
+    /// The partition was closed before the batch was taken up.
+    #[error("partition is closed")]
+    Closed,
+}
+
+/// An order for the owner.
+enum Order {
+    Append { batch: ValidatedBatch, answer: oneshot::Sender<Result<Appended, ProduceError>> },
+    DeleteRecords { before: Offset, answer: oneshot::Sender<Result<Offset, StorageError>> },
+    Configure(LogConfig),
+    Close(oneshot::Sender<Result<(), StorageError>>),
+}
+
+/// What the owner and the users of a partition share.
+struct State {
+    reader: LogReader,
+    leader_epoch: AtomicI32,
+    high_watermark: AtomicI64,
+    offline: Mutex<Option<Arc<str>>>,
+    waiters: Waiters,
+}
+
+/// A handle to an open partition. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    state: Arc<State>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Partition {
+    /// Takes over `log` as leader in `leader_epoch` and starts the owner task.
+    ///
+    /// # Errors
+    /// The epoch can not be made durable.
+    pub(crate) async fn open(
+        runtime: &Runtime,
+        mut log: Log,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Partition, StorageError> {
+        // Before any append, so that every offset belongs to an epoch (KAFKA-7415).
+        log.assign_leader_epoch(leader_epoch).await?;
+        log.sync().await?;
+        let state = Arc::new(State {
+            reader: log.reader(),
+            leader_epoch: AtomicI32::new(leader_epoch.0),
+            high_watermark: AtomicI64::new(log.durable_end().0),
+            offline: Mutex::new(None),
+            waiters: Waiters::default(),
+        });
+        let (orders, queue) = mpsc::channel(QUEUE_MAX);
+        let clock = Arc::clone(&runtime.clock);
+        runtime::spawn(runtime, "partition", owner::run(clock, log, Arc::clone(&state), queue));
+        Ok(Partition { state, orders })
+    }
+
+    /// Hands `batch` to the owner, waiting while its queue is full; the receiver hears when the
+    /// batch is durable or refused.
+    pub(crate) async fn submit(
+        &self,
+        batch: ValidatedBatch,
+    ) -> oneshot::Receiver<Result<Appended, ProduceError>> {
+        let (answer, receiver) = oneshot::channel();
+        // A closed queue drops the answer, which the receiver hears as closed.
+        let _ = self.orders.send(Order::Append { batch, answer }).await;
+        receiver
+    }
+
+    /// Removes the records before `before`, which must not lie past the high watermark; returns
+    /// the new first offset.
+    pub(crate) async fn delete_records(
+        &self,
+        before: Offset,
+    ) -> Option<Result<Offset, StorageError>> {
+        let (answer, receiver) = oneshot::channel();
+        self.orders.send(Order::DeleteRecords { before, answer }).await.ok()?;
+        receiver.await.ok()
+    }
+
+    /// Changes the log's settings, from the next append on.
+    pub(crate) async fn configure(&self, config: LogConfig) {
+        // A closed partition has no settings to change.
+        let _ = self.orders.send(Order::Configure(config)).await;
+    }
+
+    /// Finishes what is queued, syncs and closes the log.
+    pub(crate) async fn close(&self) -> Result<(), StorageError> {
+        let (answer, receiver) = oneshot::channel();
+        if self.orders.send(Order::Close(answer)).await.is_err() {
+            return Ok(());
+        }
+        receiver.await.unwrap_or(Ok(()))
+    }
+
+    /// Reads the log.
+    pub(crate) fn reader(&self) -> &LogReader {
+        &self.state.reader
+    }
+
+    /// The epoch in which this broker leads.
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.state.leader_epoch.load(Ordering::Acquire))
+    }
+
+    /// Consumers read below this.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        Offset(self.state.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// Why the partition takes no appends, if it does not.
+    pub(crate) fn offline(&self) -> Option<Arc<str>> {
+        self.state.offline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Wakes `waiter` at the next rise of the high watermark.
+    pub(crate) fn register(&self, waiter: &Arc<FetchWaiter>) -> Registration {
+        Registration::new(Arc::clone(&self.state), Arc::clone(waiter))
+    }
+}

@@ -1,0 +1,165 @@
+//! The task that owns a partition's log: group commit.
+//!
+//! It drains its queue, appends all waiting batches with one write, syncs once, and then answers
+//! all of them. While a sync is on its way the queue fills up, so a slower disk makes larger groups.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use model::{LeaderEpoch, Offset};
+use runtime::Clock;
+use runtime::sync::{mpsc, oneshot};
+use storage::{AppendBatch, AppendOrigin, AppendOutcome, Log, StorageError};
+
+use super::{Appended, Order, ProduceError, State};
+
+/// How many batches share one write and one sync at most.
+const GROUP_BATCHES_MAX: usize = 256;
+
+/// How many bytes do; one batch may exceed it alone.
+const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+type Answer = oneshot::Sender<Result<Appended, ProduceError>>;
+
+struct Owner {
+    clock: Arc<dyn Clock>,
+    log: Log,
+    state: Arc<State>,
+}
+
+/// Appends that share a write and a sync.
+#[derive(Default)]
+struct Group {
+    batches: Vec<AppendBatch>,
+    answers: Vec<Answer>,
+    bytes: usize,
+}
+
+impl Group {
+    fn is_full(&self) -> bool {
+        self.batches.len() >= GROUP_BATCHES_MAX || self.bytes >= GROUP_BYTES_MAX
+    }
+}
+
+/// Serves orders until the last handle is gone or one of them says to close.
+pub(super) async fn run(
+    clock: Arc<dyn Clock>,
+    log: Log,
+    state: Arc<State>,
+    mut queue: mpsc::Receiver<Order>,
+) {
+    let mut owner = Owner { clock, log, state };
+    let mut group = Group::default();
+    while let Some(first) = queue.recv().await {
+        let mut next = Some(first);
+        // Orders keep their sequence: what is not an append ends the group before it.
+        while let Some(order) = next {
+            match order {
+                Order::Append { batch, answer } => {
+                    group.bytes += batch.size_bytes();
+                    let (header, body) = (batch.header, batch.body);
+                    group.batches.push(AppendBatch { header, body, origin: AppendOrigin::Client });
+                    group.answers.push(answer);
+                    if group.is_full() {
+                        owner.commit(&mut group).await;
+                    }
+                }
+                other => {
+                    owner.commit(&mut group).await;
+                    match owner.follow(other).await {
+                        Some(open) => owner = open,
+                        None => return,
+                    }
+                }
+            }
+            next = queue.try_recv().ok();
+        }
+        owner.commit(&mut group).await;
+    }
+    if let Err(error) = owner.log.close().await {
+        tracing::error!(%error, "close log");
+    }
+}
+
+impl Owner {
+    /// Appends and syncs the group, then answers each of its batches.
+    async fn commit(&mut self, group: &mut Group) {
+        if group.batches.is_empty() {
+            return;
+        }
+        let Group { batches, answers, .. } = std::mem::take(group);
+        let epoch = LeaderEpoch(self.state.leader_epoch.load(Ordering::Acquire));
+        let outcomes = self.log.append(batches, epoch, self.clock.wall()).await;
+        let synced = self.log.sync().await;
+        if let Err(error) = &synced {
+            self.go_offline(error);
+        }
+        self.publish();
+        let log_start = self.log.log_start();
+        for (outcome, answer) in outcomes.into_iter().zip(answers) {
+            // A client that is gone no longer wants to know.
+            let _ = answer.send(verdict(outcome, log_start, &synced));
+        }
+    }
+
+    /// Does what is not an append; `None` when the log is closed.
+    async fn follow(mut self, order: Order) -> Option<Owner> {
+        match order {
+            Order::Append { .. } => unreachable!("appends go into the group"),
+            Order::DeleteRecords { before, answer } => {
+                let deleted = self.log.delete_records(before).await;
+                if let Err(error @ StorageError::Offline { .. }) = &deleted {
+                    self.go_offline(error);
+                }
+                let _ = answer.send(deleted);
+            }
+            Order::Configure(config) => self.log.set_config(config),
+            Order::Close(answer) => {
+                let _ = answer.send(self.log.close().await);
+                self.state.waiters.wake_all();
+                return None;
+            }
+        }
+        Some(self)
+    }
+
+    /// Lets readers see what is durable now.
+    fn publish(&self) {
+        let durable = self.log.durable_end().0;
+        let before = self.state.high_watermark.fetch_max(durable, Ordering::AcqRel);
+        if durable > before {
+            self.state.waiters.wake_all();
+        }
+    }
+
+    /// Remembers, once, why the partition takes no appends any more.
+    fn go_offline(&self, error: &StorageError) {
+        let mut offline = self.state.offline.lock().unwrap_or_else(PoisonError::into_inner);
+        if offline.is_none() {
+            tracing::error!(log = %self.log.name(), %error, "partition is offline");
+            *offline = Some(Arc::from(error.to_string()));
+        }
+    }
+}
+
+/// What the producer hears. A duplicate too waits for the sync: the first copy may be of this group.
+fn verdict(
+    outcome: AppendOutcome,
+    log_start: Offset,
+    synced: &Result<Offset, StorageError>,
+) -> Result<Appended, ProduceError> {
+    let (base_offset, last_offset, append_time) = match outcome {
+        AppendOutcome::Appended { base_offset, last_offset, append_time }
+        | AppendOutcome::Duplicate { base_offset, last_offset, append_time } => {
+            (base_offset, last_offset, append_time)
+        }
+        AppendOutcome::Rejected(error) => return Err(error.into()),
+    };
+    match synced {
+        Ok(durable_end) => {
+            assert!(last_offset < *durable_end, "the sync covers what was written before it");
+            Ok(Appended { base_offset, append_time, log_start })
+        }
+        Err(error) => Err(error.clone().into()),
+    }
+}
