@@ -1,0 +1,116 @@
+//! From a frame to the handler of its API, and from the handler's response to a frame.
+//!
+//! In: one request frame. Out: an [`Answer`]. This is the one place that knows which module of
+//! [`crate::api`] serves which API key.
+//!
+//! Rules (Kafka's `RequestContext`, `ApiVersionsRequest`): an unknown API or version ends the
+//! connection, except that ApiVersions in an unknown version is answered in version 0 with error 35
+//! (KIP-511).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::Instant;
+use protocol::{ApiKey, Decode, Reader, frame, messages as m};
+use runtime::BoxFuture;
+
+use crate::api;
+use crate::request::{ConnectionInfo, RequestContext};
+use crate::shared::Shared;
+
+/// What goes back to the client.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A response frame, length prefix included, in chunks.
+    Frame(Vec<Bytes>),
+    /// Nothing, and the connection ends, for the reason given.
+    Close(String),
+}
+
+/// A request whose header has been read.
+pub(crate) struct OpenRequest {
+    pub(crate) context: RequestContext,
+    body: Reader,
+    /// ApiVersions in a version from the future.
+    unknown_api_versions: bool,
+}
+
+/// A frame that is no request this broker serves.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(transparent)]
+    Header(#[from] frame::HeaderError),
+    #[error("{api:?} version {version} is not served: {min} to {max} are")]
+    Version { api: ApiKey, version: i16, min: i16, max: i16 },
+    #[error("{0:?} is not served")]
+    NotServed(ApiKey),
+}
+
+/// Reads the header of the request in `bytes`.
+pub(crate) fn open(
+    connection: &Arc<ConnectionInfo>,
+    bytes: Bytes,
+    received: Instant,
+) -> Result<OpenRequest, OpenError> {
+    let frame = frame::decode_request_header(bytes)?;
+    let (api, version) = (frame.api_key, frame.api_version);
+    let range = api::served(api).ok_or(OpenError::NotServed(api))?;
+    let served = range.contains(&version);
+    if !served && api != ApiKey::ApiVersions {
+        let (min, max) = (*range.start(), *range.end());
+        return Err(OpenError::Version { api, version, min, max });
+    }
+    let context = RequestContext {
+        api_key: api,
+        api_version: if served { version } else { 0 },
+        correlation_id: frame.correlation_id,
+        client_id: frame.client_id,
+        connection: Arc::clone(connection),
+        received,
+    };
+    Ok(OpenRequest { context, body: frame.body, unknown_api_versions: !served })
+}
+
+/// Answers one request from beginning to end.
+pub(crate) fn answer(_shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture<'static, Answer> {
+    match request.context.api_key {
+        ApiKey::ApiVersions if request.unknown_api_versions => Box::pin(async move {
+            let response = api::api_versions::unsupported_version();
+            encode(&request.context, &response)
+        }),
+        ApiKey::ApiVersions => Box::pin(async move {
+            let context = request.context;
+            match m::ApiVersionsRequest::decode(&mut request.body, context.api_version) {
+                Ok(body) => encode(&context, &api::api_versions::handle(&context, &body)),
+                Err(error) => Answer::Close(malformed(&context, &error)),
+            }
+        }),
+        // `open` lets through only what `api::served` lists.
+        other => Box::pin(async move { Answer::Close(format!("{other:?} is not served")) }),
+    }
+}
+
+fn encode(context: &RequestContext, response: &impl protocol::Message) -> Answer {
+    let (key, version) = (context.api_key, context.api_version);
+    match frame::encode_response(response, key, version, context.correlation_id) {
+        Ok(chunks) => Answer::Frame(chunks),
+        Err(error) => {
+            // A response that its version can not carry is our own bug; the client must not wait.
+            tracing::error!(?key, version, %error, "encode response");
+            Answer::Close(format!("{key:?} response: {error}"))
+        }
+    }
+}
+
+fn malformed(context: &RequestContext, error: &protocol::DecodeError) -> String {
+    let (key, version) = (context.api_key, context.api_version);
+    tracing::warn!(
+        peer = %context.connection.peer,
+        client_id = context.client_id.as_deref(),
+        ?key,
+        version,
+        %error,
+        "malformed request"
+    );
+    format!("malformed {key:?} request: {error}")
+}
