@@ -281,8 +281,17 @@ fn a_client_that_reads_nothing_is_cut_off() {
     });
 }
 
-/// Metrics that are not written down before they may be, and tell when they were asked for.
-fn held() -> (Facts, Arc<Notify>, Arc<AtomicBool>) {
+/// Lets held metrics go when it is dropped, so also when the test panics.
+struct Hold(Arc<AtomicBool>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Metrics that are not written down while they are held, and tell when they were asked for.
+fn held() -> (Facts, Arc<Notify>, Hold) {
     let (asked, may) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
     let (tell, look) = (Arc::clone(&asked), Arc::clone(&may));
     let metrics = move || {
@@ -292,12 +301,12 @@ fn held() -> (Facts, Arc<Notify>, Arc<AtomicBool>) {
         }
         "held\n".to_owned()
     };
-    (Facts { metrics: Arc::new(metrics), ..facts() }, asked, may)
+    (Facts { metrics: Arc::new(metrics), ..facts() }, asked, Hold(may))
 }
 
 #[test]
 fn connections_have_a_maximum() {
-    let (facts, asked, may) = held();
+    let (facts, asked, hold) = held();
     with_console(ConsoleConfig { connections_max: 1, ..config() }, facts, |fixture| async move {
         let mut first = fixture.connect().await.unwrap();
         first.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
@@ -307,7 +316,7 @@ fn connections_have_a_maximum() {
         let clock = &*fixture.runtime.clock;
         let early = timeout(clock, Duration::from_millis(50), second.read_u8()).await;
         assert!(early.is_err(), "served beside the first");
-        may.store(true, Ordering::SeqCst);
+        drop(hold);
         assert_eq!(split(&read_text(&mut *first).await).2, "held\n");
         assert_eq!(split(&read_text(&mut *second).await).0, 200);
     });
@@ -315,7 +324,7 @@ fn connections_have_a_maximum() {
 
 #[test]
 fn stop_lets_a_request_end() {
-    let (facts, asked, may) = held();
+    let (facts, asked, hold) = held();
     with_console(config(), facts, |fixture| async move {
         let mut busy = fixture.connect().await.unwrap();
         busy.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
@@ -332,7 +341,7 @@ fn stop_lets_a_request_end() {
         while runtime.net.connect(&address.to_string()).await.is_ok() {
             sleep(&*runtime.clock, Duration::from_millis(1)).await;
         }
-        may.store(true, Ordering::SeqCst);
+        drop(hold);
         assert_eq!(split(&read_text(&mut *busy).await).2, "held\n");
         stopped.await.unwrap();
     });
