@@ -205,17 +205,26 @@ impl Log {
             return failed;
         }
         tracing::warn!(log = %self.name(), %error, "no room, cut the segment back");
-        let path = self.active.segment.path(FileKind::Log);
-        match self.active.file.set_len(size).await {
+        match self.cut_back(size).await {
             Ok(()) => failed,
             Err(error) => {
-                // Full again would be strange; whatever it is, the file holds bytes that are not
-                // part of the log.
-                let error = DiskError::at("truncate", path)(error);
+                // Whatever it is, the file may hold bytes that are not part of the log.
                 self.shared.take_offline(&error.to_string());
                 self.shared.check_online().err().unwrap_or(failed)
             }
         }
+    }
+
+    /// Takes the end of the file off again, for good: what was rejected must not come back after a
+    /// loss of power.
+    async fn cut_back(&self, size: u64) -> Result<(), DiskError> {
+        let path = self.active.segment.path(FileKind::Log);
+        let file = &self.active.file;
+        file.set_len(size).await.map_err(DiskError::at("truncate", &path))?;
+        if self.config.durability == Durability::Os {
+            return Ok(());
+        }
+        file.sync_data().await.map_err(DiskError::at("sync", &path))
     }
 
     /// Writes indexes and producer snapshots when they are due; both are hints that recovery can

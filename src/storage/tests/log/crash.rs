@@ -12,8 +12,9 @@ use storage::{
 
 use crate::basics::request;
 use crate::support::batches::{sized_batch, split};
+use crate::support::fault_disk::Operation;
 use crate::support::model::{ModelLog, ModelProducer, Verdict};
-use crate::support::{DIR, Producer, World, run};
+use crate::support::{DIR, Fault, Producer, World, run};
 
 #[derive(Clone, Debug)]
 enum Batch {
@@ -33,8 +34,20 @@ enum Step {
     SyncBehind(Batch),
     Checkpoint,
     LeaderEpoch,
-    Truncate { permille: i64 },
+    Truncate {
+        permille: i64,
+    },
     Reopen,
+    /// So many more bytes fit on the disk, for the next appends; then there is room again.
+    AppendWithRoom {
+        bytes: usize,
+        batches: Vec<Batch>,
+    },
+    /// The write, read or sync that comes this much later fails.
+    PlanError {
+        operation: Operation,
+        later: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +84,12 @@ fn batch() -> impl Strategy<Value = Batch> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let operation = prop_oneof![
+        Just(Operation::Write),
+        Just(Operation::Sync),
+        Just(Operation::SyncDir),
+        Just(Operation::Change),
+    ];
     prop_oneof![
         8 => prop::collection::vec(batch(), 1..5).prop_map(Step::Append),
         4 => Just(Step::Sync),
@@ -79,6 +98,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::LeaderEpoch),
         1 => (0..1000i64).prop_map(|permille| Step::Truncate { permille }),
         1 => Just(Step::Reopen),
+        1 => (0..1500usize, prop::collection::vec(batch(), 1..5))
+            .prop_map(|(bytes, batches)| Step::AppendWithRoom { bytes, batches }),
+        1 => (operation, 0..6u64)
+            .prop_map(|(operation, later)| Step::PlanError { operation, later }),
     ]
 }
 
@@ -107,6 +130,8 @@ struct Trial {
     /// And to here after a loss of power, whatever the topic asks for.
     closed_at: i64,
     epoch: i32,
+    /// There will be a loss of power, and nothing asks for syncs.
+    loses_writes: bool,
 }
 
 impl Trial {
@@ -120,7 +145,16 @@ impl Trial {
             ..LogConfig::default()
         };
         let (model, maybe) = (ModelLog::default(), ModelLog::default());
-        Trial { world, config, model, maybe, must_have: 0, closed_at: 0, epoch: 0 }
+        Trial {
+            world,
+            config,
+            model,
+            maybe,
+            must_have: 0,
+            closed_at: 0,
+            epoch: 0,
+            loses_writes: false,
+        }
     }
 
     fn live(&mut self, life: &Life) {
@@ -192,7 +226,8 @@ impl Trial {
             }
             // Where nothing asks for syncs, a later loss of power may undo a truncation that a crash
             // interrupted.
-            Step::Truncate { .. } if halts && self.config.durability == Durability::Os => {}
+            Step::Truncate { .. }
+                if self.loses_writes || halts && self.config.durability == Durability::Os => {}
             Step::Truncate { permille } => {
                 let offset = self.model.end() * permille / 1000;
                 let mut shorter = self.model.clone();
@@ -210,9 +245,20 @@ impl Trial {
                 run(log.close()).ok()?;
                 self.note_closed();
                 log = self.world.try_open_log(dir, "t-0", &self.config).ok()?;
-                if !halts {
+                if !halts && !self.world.disk.is_about_to_fail() {
                     self.check(&mut log);
                 }
+            }
+            // Nor is a write that did not fit sure to stay undone there.
+            Step::AppendWithRoom { .. } if self.loses_writes => {}
+            Step::AppendWithRoom { bytes, batches } => {
+                self.world.disk.set_room(Some(self.world.disk.bytes_used() + bytes));
+                let appended = self.append(&mut log, batches);
+                self.world.disk.set_room(None);
+                appended?;
+            }
+            Step::PlanError { operation, later } => {
+                self.world.disk.plan(*operation, *later, Fault::Io);
             }
         }
         Some(log)
@@ -248,10 +294,13 @@ impl Trial {
         let now = self.world.now();
         let outcomes = run(log.append(group, LeaderEpoch(self.epoch), now));
         let mut end = before.end();
-        let mut stood_still = false;
+        // Full disks reject the rest of the group and leave nothing; other errors end the log and
+        // may leave what they did write.
+        let (mut stood_still, mut is_full) = (false, false);
         for (outcome, verdict) in outcomes.iter().zip(&verdicts) {
             let Some(found) = verdict_of(outcome) else {
                 stood_still = true;
+                is_full |= is_disk_full(outcome);
                 continue;
             };
             if let AppendOutcome::Appended { last_offset, .. } = outcome {
@@ -262,7 +311,12 @@ impl Trial {
         }
         self.maybe = self.model.clone();
         self.model.truncate(end);
-        (!stood_still).then_some(())
+        assert_eq!(is_full, stood_still && !log.is_offline());
+        if is_full {
+            self.maybe = self.model.clone();
+            assert_eq!(log.log_end().0, end);
+        }
+        (!log.is_offline()).then_some(())
     }
 
     fn make(&self, batch: &Batch) -> AppendBatch {
@@ -399,6 +453,10 @@ impl Trial {
     }
 }
 
+fn is_disk_full(outcome: &AppendOutcome) -> bool {
+    matches!(outcome, AppendOutcome::Rejected(AppendError::Storage(StorageError::DiskFull { .. })))
+}
+
 /// In the model's words; `None` when the log is offline.
 fn verdict_of(outcome: &AppendOutcome) -> Option<Verdict> {
     Some(match outcome {
@@ -409,7 +467,7 @@ fn verdict_of(outcome: &AppendOutcome) -> Option<Verdict> {
         AppendOutcome::Rejected(AppendError::OutOfOrderSequence { .. }) => Verdict::Gap,
         AppendOutcome::Rejected(AppendError::InvalidProducerEpoch { .. }) => Verdict::OldEpoch,
         AppendOutcome::Rejected(AppendError::InvalidTxnState { .. }) => Verdict::NotInTxn,
-        AppendOutcome::Rejected(AppendError::Storage(StorageError::Offline { .. })) => return None,
+        AppendOutcome::Rejected(AppendError::Storage(_)) => return None,
         AppendOutcome::Rejected(other) => panic!("{other}"),
     })
 }
@@ -434,6 +492,7 @@ proptest! {
         lives in prop::collection::vec(life(), 1..4),
     ) {
         let mut trial = Trial::new(seed, Durability::Os, short_io);
+        trial.loses_writes = lives.iter().any(|life| life.end == End::Power);
         for life in &lives {
             trial.live(life);
         }

@@ -124,6 +124,11 @@ impl FaultDisk {
         state.halt_after = Some(state.operations + operations);
     }
 
+    /// Whether a planned fault has not struck yet.
+    pub(crate) fn is_about_to_fail(&self) -> bool {
+        !self.lock().planned.is_empty()
+    }
+
     pub(crate) fn operations(&self) -> u64 {
         self.lock().operations
     }
