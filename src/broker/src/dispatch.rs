@@ -5,12 +5,13 @@
 //!
 //! Rules (Kafka's `RequestContext`, `ApiVersionsRequest`): an unknown API or version ends the
 //! connection, except that ApiVersions in an unknown version is answered in version 0 with error 35
-//! (KIP-511).
+//! (KIP-511); Produce with acks=0 has no answer, and an error there ends the connection.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::Instant;
+use protocol::records::Scratch;
 use protocol::{ApiKey, Decode, Reader, frame, messages as m};
 use runtime::BoxFuture;
 
@@ -23,6 +24,8 @@ use crate::shared::Shared;
 pub(crate) enum Answer {
     /// A response frame, length prefix included, in chunks.
     Frame(Vec<Bytes>),
+    /// Nothing: acks=0.
+    None,
     /// Nothing, and the connection ends, for the reason given.
     Close(String),
 }
@@ -33,6 +36,12 @@ pub(crate) struct OpenRequest {
     body: Reader,
     /// ApiVersions in a version from the future.
     unknown_api_versions: bool,
+}
+
+impl OpenRequest {
+    pub(crate) fn is_produce(&self) -> bool {
+        self.context.api_key == ApiKey::Produce
+    }
 }
 
 /// A frame that is no request this broker serves.
@@ -71,9 +80,42 @@ pub(crate) fn open(
     Ok(OpenRequest { context, body: frame.body, unknown_api_versions: !served })
 }
 
+/// Hands a Produce request to its partitions; the future returned waits for what they say.
+pub(crate) async fn submit_produce(
+    shared: Arc<Shared>,
+    mut request: OpenRequest,
+    scratch: &mut Scratch,
+) -> BoxFuture<'static, Answer> {
+    let context = request.context;
+    let body = match m::ProduceRequest::decode(&mut request.body, context.api_version) {
+        Ok(body) => body,
+        Err(error) => {
+            let reason = malformed(&context, &error);
+            return Box::pin(async move { Answer::Close(reason) });
+        }
+    };
+    let submitted = api::produce::submit(&shared, &context, body, scratch).await;
+    Box::pin(async move {
+        let is_unacknowledged = submitted.is_unacknowledged();
+        let response = submitted.finish(&*shared.runtime.clock).await;
+        if !is_unacknowledged {
+            return encode(&context, &response);
+        }
+        match api::produce::first_error(&response) {
+            None => Answer::None,
+            Some(error) => Answer::Close(format!("Produce with acks=0: {error}")),
+        }
+    })
+}
+
 /// Answers one request from beginning to end.
-pub(crate) fn answer(_shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture<'static, Answer> {
+pub(crate) fn answer(shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture<'static, Answer> {
     match request.context.api_key {
+        ApiKey::Produce => {
+            Box::pin(
+                async move { submit_produce(shared, request, &mut Scratch::new()).await.await },
+            )
+        }
         ApiKey::ApiVersions if request.unknown_api_versions => Box::pin(async move {
             let response = api::api_versions::unsupported_version();
             encode(&request.context, &response)

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use runtime::Runtime;
-use runtime::sync::{Notify, Semaphore};
+use runtime::sync::{Notify, Semaphore, watch};
 
 use crate::frame_reader::BUDGET_UNIT_BYTES;
+use crate::registry::Registry;
 use crate::server::Connections;
 use crate::settings::Settings;
 use crate::stopping::Stopping;
@@ -16,6 +17,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     /// Limits and addresses.
     pub(crate) settings: Settings,
+    /// The topics that are open now.
+    pub(crate) registry: watch::Sender<Registry>,
     /// Memory for requests, in units of [`BUDGET_UNIT_BYTES`].
     pub(crate) request_memory: Arc<Semaphore>,
     /// How many units there are in all.
@@ -35,6 +38,7 @@ impl Shared {
         Shared {
             runtime,
             settings,
+            registry: watch::channel(Registry::default()).0,
             request_memory: Arc::new(Semaphore::new(units)),
             request_memory_units: units as u32,
             connections: Connections::default(),

@@ -8,6 +8,8 @@ use protocol::{ApiKey, Decode, ErrorCode, StrBytes, frame};
 use runtime::Runtime;
 use runtime::tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+mod produce;
+
 use crate::{Broker, Settings};
 
 async fn start(runtime: &Runtime, change: impl FnOnce(&mut Settings)) -> (Broker, String) {
