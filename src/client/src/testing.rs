@@ -291,6 +291,8 @@ impl Disk for NoDisk {
 pub(crate) enum Reaction {
     /// Sends this frame.
     Answer(Vec<u8>),
+    /// Sends this frame a while later.
+    AnswerAfter(Duration, Vec<u8>),
     /// Nothing: the request has no response.
     Nothing,
     /// Answers nothing on this connection any more, though it reads on.
@@ -369,7 +371,11 @@ impl FakeBroker {
             };
             match reaction {
                 Reaction::Answer(bytes) if !silent => stream.write_all(&bytes).await?,
-                Reaction::Answer(_) | Reaction::Nothing => {}
+                Reaction::AnswerAfter(pause, bytes) if !silent => {
+                    tokio::time::sleep(pause).await;
+                    stream.write_all(&bytes).await?;
+                }
+                Reaction::Answer(_) | Reaction::AnswerAfter(..) | Reaction::Nothing => {}
                 Reaction::Silence => silent = true,
                 Reaction::HangUp => return Ok(()),
             }
