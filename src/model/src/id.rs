@@ -20,6 +20,17 @@ impl fmt::Display for BrokerId {
     }
 }
 
+/// Names one registration of a broker: the offset of its record in the metadata log, so that a later
+/// registration always has the larger epoch (KIP-631); -1 on the wire means "unknown".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BrokerEpoch(pub i64);
+
+impl fmt::Display for BrokerEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A partition's number within its topic, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartitionIndex(pub i32);

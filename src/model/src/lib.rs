@@ -11,7 +11,7 @@ mod map;
 mod offset;
 mod time;
 
-pub use id::{BrokerId, ParseUuidError, PartitionIndex, ProducerId, TopicId, Uuid};
+pub use id::{BrokerEpoch, BrokerId, ParseUuidError, PartitionIndex, ProducerId, TopicId, Uuid};
 pub use map::{FastMap, FastSet};
-pub use offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
+pub use offset::{LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, Sequence};
 pub use time::{Instant, Timestamp};
