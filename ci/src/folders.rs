@@ -15,7 +15,7 @@ const SOURCES: &str = "src/broker/src/";
 const FLOORS: &[&[&str]] = &[
     // Words and values.
     &["config", "error", "metrics", "settings", "stopping"],
-    &["frame_reader", "request"],
+    &["frame_reader", "open_connections", "request"],
     // One partition, and the metadata that says which there are.
     &["partition"],
     &["controller"],

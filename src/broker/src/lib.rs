@@ -12,6 +12,7 @@ mod api;
 mod connection;
 mod dispatch;
 mod frame_reader;
+mod open_connections;
 mod partition;
 mod registry;
 mod request;

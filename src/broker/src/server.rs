@@ -1,13 +1,10 @@
-//! Accepts connections on one listener and keeps account of them.
+//! Accepts connections on one listener.
 //!
 //! Limits: `max.connections` for the broker, `max.connections.per.ip` for one address. A connection
 //! over a limit is closed at once, as Kafka does, and the log says so.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::{Listener, Stream};
@@ -18,54 +15,6 @@ use crate::shared::Shared;
 
 /// How long to wait after a failed accept: descriptors that ran out do not come back at once.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-
-/// The connections that are open now.
-#[derive(Debug, Default)]
-pub(crate) struct Connections {
-    by_ip: Mutex<BTreeMap<IpAddr, usize>>,
-    count: AtomicU64,
-    next_id: AtomicU64,
-}
-
-/// One open connection; dropping it takes it off the account.
-struct Counted<'a> {
-    connections: &'a Connections,
-    ip: IpAddr,
-}
-
-impl Connections {
-    /// How many are open.
-    pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    fn admit(&self, ip: IpAddr, max: u64, max_per_ip: u64) -> Result<Counted<'_>, &'static str> {
-        if self.count() >= max {
-            return Err("max.connections reached");
-        }
-        let mut by_ip = self.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = by_ip.entry(ip).or_default();
-        if *open as u64 >= max_per_ip {
-            return Err("max.connections.per.ip reached");
-        }
-        *open += 1;
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Ok(Counted { connections: self, ip })
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        let mut by_ip = self.connections.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = by_ip.get_mut(&self.ip) {
-            *open -= 1;
-            if *open == 0 {
-                by_ip.remove(&self.ip);
-            }
-        }
-        self.connections.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Accepts on `listener`, named `name`, until the broker stops.
 pub(crate) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>, name: Arc<str>) {
@@ -90,7 +39,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>, na
 fn start(shared: &Arc<Shared>, stream: Box<dyn Stream>, listener: &Arc<str>) {
     // A client that is gone already has no address.
     let Ok(peer) = stream.peer_addr() else { return };
-    let id = shared.connections.next_id.fetch_add(1, Ordering::Relaxed);
+    let id = shared.connections.next_id();
     let info = Arc::new(ConnectionInfo { id, peer, listener: Arc::clone(listener) });
     let task = Arc::clone(shared);
     runtime::spawn(&shared.runtime, "connection", async move {

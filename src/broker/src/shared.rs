@@ -6,8 +6,8 @@ use runtime::Runtime;
 use runtime::sync::{Notify, Semaphore, watch};
 
 use crate::frame_reader::BUDGET_UNIT_BYTES;
+use crate::open_connections::Connections;
 use crate::registry::Registry;
-use crate::server::Connections;
 use crate::settings::Settings;
 use crate::stopping::Stopping;
 
