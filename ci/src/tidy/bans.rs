@@ -74,6 +74,7 @@ const BANS: &[Ban] = &[
     ban("print!", "tracing"),
     ban("eprintln!", "tracing"),
     ban("eprint!", "tracing"),
+    ban("runtime::tokio", "runtime::sync and runtime::select!"),
     ban("tokio", "runtime::sync and runtime::select!"),
     ban("futures", "runtime::select!"),
 ];

@@ -172,6 +172,7 @@ mod tests {
         ("src/broker/src/a.rs", "//! A.\nuse std::process::Command;\n", "ban"),
         ("src/broker/src/a.rs", "//! A.\nuse std::env::var;\n", "ban"),
         ("src/broker/src/a.rs", "//! A.\nuse tokio::sync::watch;\n", "ban"),
+        ("src/broker/src/a.rs", "//! A.\nfn a() { runtime::tokio::spawn(b); }\n", "ban"),
         ("src/runtime/src/a.rs", "//! A.\nuse tokio::sync::Mutex;\n", ""),
         ("src/runtime/src/a.rs", "//! A.\nuse tokio::time::sleep;\n", "ban"),
         ("src/broker/src/a.rs", "//! A.\nuse std::collections::HashMap;\n", "ban"),

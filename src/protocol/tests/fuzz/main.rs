@@ -2,6 +2,8 @@
 //! runs are the targets in `fuzz/`. With `FUZZ_CORPUS=dir` every hundredth input is also written to a
 //! file below `dir`, from which those runs can start.
 
+#![allow(clippy::disallowed_methods, reason = "writes the seeds of the fuzz targets")]
+
 mod bodies;
 #[path = "../schema/mod.rs"]
 mod schema;

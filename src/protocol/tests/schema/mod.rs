@@ -6,6 +6,7 @@
 //!
 //! Start at [`Schemas::load`] and [`Schema::random_bytes`].
 
+#![allow(clippy::disallowed_methods, reason = "tests read the schemas")]
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
