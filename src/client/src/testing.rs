@@ -3,6 +3,9 @@
 //!
 //! Start at [`run`] and [`FakeBroker`].
 
+// Why the bans do not hold here: this file is a runtime, and its brokers are no part of the client.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;

@@ -107,7 +107,7 @@ fn an_api_that_the_broker_lacks_fails_alone() {
         let stream = net.serve("broker:1");
         let mut old = all_versions();
         old.api_keys.retain(|api| api.api_key != ApiKey::ListGroups.code());
-        tokio::spawn(raw_broker(stream, old, |_, id| id));
+        start_raw(&runtime, stream, old, |_, id| id);
         let link = link(&runtime);
         let pending = link.submit(ListGroupsRequest::default(), "me".into(), LIMIT);
         let error = pending.expect("room").response().await.expect_err("not served");
@@ -129,10 +129,10 @@ fn an_old_broker_is_asked_again_in_its_own_version() {
         }
         let seen = Arc::new(Mutex::new(Vec::new()));
         let asked = Arc::clone(&seen);
-        tokio::spawn(raw_broker(stream, old, move |version, id| {
+        start_raw(&runtime, stream, old, move |version, id| {
             asked.lock().expect("no panic").push(version);
             id
-        }));
+        });
         let link = link(&runtime);
         assert!(describe(&link).await.is_ok());
         let newest = ApiKey::ApiVersions.max_version();
@@ -144,13 +144,26 @@ fn an_old_broker_is_asked_again_in_its_own_version() {
 fn a_response_out_of_turn_ends_the_connection() {
     run(async |runtime, net| {
         let stream = net.serve("broker:1");
-        tokio::spawn(raw_broker(stream, all_versions(), |version, id| {
+        start_raw(&runtime, stream, all_versions(), |version, id| {
             // The second request of a connection gets the number of another.
             if version == ApiKey::ApiVersions.max_version() { id } else { id + 5 }
-        }));
+        });
         let link = link(&runtime);
         let error = describe(&link).await.expect_err("confused");
         assert!(matches!(error, RequestError::Protocol { .. }), "{error}");
+    });
+}
+
+/// Runs [`raw_broker`] until the test ends.
+fn start_raw(
+    runtime: &Runtime,
+    connections: mpsc::UnboundedReceiver<DuplexStream>,
+    versions: ApiVersionsResponse,
+    answer_as: impl Fn(i16, i32) -> i32 + Send + Sync + 'static,
+) {
+    runtime::spawn(runtime, "raw broker", async move {
+        // The client went away; the test looks at what it saw.
+        let _ = raw_broker(connections, versions, answer_as).await;
     });
 }
 
@@ -159,7 +172,7 @@ fn a_response_out_of_turn_ends_the_connection() {
 async fn raw_broker(
     mut connections: mpsc::UnboundedReceiver<DuplexStream>,
     versions: ApiVersionsResponse,
-    answer_as: impl Fn(i16, i32) -> i32,
+    answer_as: impl Fn(i16, i32) -> i32 + Send + Sync,
 ) -> io::Result<()> {
     while let Some(mut stream) = connections.recv().await {
         let mut decoder = FrameDecoder::new(1 << 20);
