@@ -243,7 +243,12 @@ impl Segment {
             return Ok(None);
         }
         let path = self.path(kind);
-        let file = self.cached(kind, OpenMode::Read).await?;
+        let file = match self.cached(kind, OpenMode::Read).await {
+            Ok(file) => file,
+            // Its segment is being replaced.
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let at = count_below::<E>(&*file, self.base, count, |found| found <= key).await;
         let at = at.map_err(DiskError::at("read", &path))?;
         let Some(at) = at.checked_sub(1) else { return Ok(None) };
@@ -280,10 +285,7 @@ impl Segment {
         let kind = FileKind::TimeIndex;
         let count = self.saved_entries::<TimeEntry>(kind).await.map_err(into_scan)?;
         let last = match count.and_then(|count| count.checked_sub(1)) {
-            Some(at) => {
-                let file = self.cached(kind, OpenMode::Read).await.map_err(into_scan)?;
-                entry_at::<TimeEntry>(&*file, self.base, at).await?
-            }
+            Some(at) => self.last_time(at).await?,
             None => None,
         };
         let Some(last) = last else {
@@ -292,6 +294,15 @@ impl Segment {
         };
         lock(&self.indexes).max = Some(Some(last));
         Ok(Some(last))
+    }
+
+    /// The entry at `at`; `None` when the file is gone, because its segment is being replaced.
+    async fn last_time(&self, at: u32) -> Result<Option<TimeEntry>, ScanError> {
+        match self.cached(FileKind::TimeIndex, OpenMode::Read).await {
+            Ok(file) => Ok(entry_at(&*file, self.base, at).await?),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(into_scan(error)),
+        }
     }
 
     /// The index files are not there or cut short; whoever needs them first makes them anew.

@@ -160,6 +160,11 @@ impl Log {
             renamed.map_err(DiskError::at("rename", &from))?;
         }
         self.sync_dir().await?;
+        // Readers of the old segments go on with the old files until they find the new list.
+        for old in &new.old {
+            let file = old.file().await?;
+            old.pin(Some(file));
+        }
         // From here on a restart completes the swap.
         for old in new.old.iter().rev() {
             self.discard_files(old, now).await?;
@@ -175,6 +180,9 @@ impl Log {
         let segment = Segment::existing(&home, base, new.size, next.max(new.next_offset));
         segment.know_max(new.max);
         self.replace_segments(&new.old, Arc::new(segment));
+        for old in &new.old {
+            old.pin(None);
+        }
         Ok(())
     }
 

@@ -189,7 +189,6 @@ impl Log {
         segment: &Arc<Segment>,
         deleted_at: Timestamp,
     ) -> Result<(), DiskError> {
-        segment.pin(None);
         self.shared.home.open_files.forget(segment.id);
         for kind in FileKind::OF_SEGMENT {
             let from = segment.path(kind);

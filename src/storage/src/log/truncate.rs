@@ -90,6 +90,9 @@ impl Log {
         self.lower_ends(end).await?;
         self.unsynced.truncations += 1;
         self.generation += 1;
+        // Readers find what is left before anything goes.
+        let left = segments[..at].iter().chain([&fresh]).cloned().collect();
+        self.shared.set_segments(left);
         self.drop_snapshots_above(end).await?;
         for segment in segments[at + 1..].iter().rev() {
             self.remove_files(segment).await?;
@@ -127,6 +130,7 @@ impl Log {
         self.lower_ends(start_at).await?;
         self.unsynced.truncations += 1;
         self.generation += 1;
+        self.shared.set_segments(Vec::new());
         self.drop_snapshots_above(Offset(-1)).await?;
         for segment in segments.iter().rev() {
             self.remove_files(segment).await?;

@@ -191,3 +191,84 @@ fn read_extension(
         first_timestamp: (first_timestamp >= 0).then_some(Timestamp(first_timestamp)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn producers() -> BTreeMap<ProducerId, ProducerEntry> {
+        let mut known = ProducerEntry::new(ProducerEpoch(3));
+        for n in 0..7 {
+            let mark = BatchMark {
+                last_sequence: Sequence(n * 10 + 4),
+                last_offset: Offset(i64::from(n) * 100 + 4),
+                offset_delta: 4,
+                timestamp: Timestamp(1000 + i64::from(n)),
+            };
+            known.add_batch(ProducerEpoch(3), mark);
+        }
+        known.txn_first_offset = Some(Offset(500));
+        let mut marked = ProducerEntry::new(ProducerEpoch(0));
+        marked.end_transaction(ProducerEpoch(1), 9, Timestamp(77));
+        BTreeMap::from([(ProducerId(4), known), (ProducerId(9), marked)])
+    }
+
+    #[test]
+    fn all_five_batches_and_the_place_come_back() {
+        let producers = producers();
+        let place = Place {
+            segment_base: Offset(90),
+            position: 4711,
+            max: Some(TimeEntry { timestamp: Timestamp(5), offset: Offset(91) }),
+            first_timestamp: Some(Timestamp(2)),
+        };
+        let snapshot = decode(encode(&producers, &place)).unwrap();
+        assert_eq!(snapshot, Snapshot { producers, place: Some(place) });
+    }
+
+    #[test]
+    fn what_kafka_writes_is_read_with_one_batch() {
+        let producers = producers();
+        let bytes = encode(&producers, &Place::at_base(Offset(0)));
+        let kafkas = PREFIX_BYTES + 4 + 2 * ENTRY_BYTES;
+        let mut bytes = BytesMut::from(&bytes[..kafkas]);
+        let crc = crc32c(&bytes[PREFIX_BYTES..]);
+        bytes[2..PREFIX_BYTES].copy_from_slice(&crc.to_be_bytes());
+        let snapshot = decode(bytes.freeze()).unwrap();
+        assert_eq!(snapshot.place, None);
+        let (full, read) = (&producers[&ProducerId(4)], &snapshot.producers[&ProducerId(4)]);
+        assert_eq!(read.batches.iter().collect::<Vec<_>>(), [full.last_batch().unwrap()]);
+        assert_eq!(read.txn_first_offset, full.txn_first_offset);
+        assert_eq!(snapshot.producers[&ProducerId(9)], producers[&ProducerId(9)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            content in prop::collection::vec(any::<u8>(), 0..400),
+            count in prop::option::of(0..6i32),
+        ) {
+            let mut bytes = BytesMut::new();
+            bytes.put_i16(VERSION);
+            bytes.put_u32(0);
+            if let Some(count) = count {
+                bytes.put_i32(count);
+            }
+            bytes.put_slice(&content);
+            let crc = crc32c(&bytes[PREFIX_BYTES..]);
+            bytes[2..PREFIX_BYTES].copy_from_slice(&crc.to_be_bytes());
+            let _ = decode(bytes.freeze());
+        }
+
+        #[test]
+        fn a_changed_byte_is_noticed(at in 0usize..300, flip in 1u8..) {
+            let bytes = encode(&producers(), &Place::at_base(Offset(0)));
+            let mut bytes = BytesMut::from(&bytes[..]);
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            prop_assert!(decode(bytes.freeze()).is_err());
+        }
+    }
+}
