@@ -74,7 +74,11 @@ const BANS: &[Ban] = &[
     ban("print!", "tracing"),
     ban("eprintln!", "tracing"),
     ban("eprint!", "tracing"),
-    ban("runtime::tokio", "runtime::sync and runtime::select!"),
+    Ban {
+        path: "runtime::tokio",
+        instead: "runtime::sync and runtime::select!",
+        except: &["runtime::tokio::io"],
+    },
     ban("tokio", "runtime::sync and runtime::select!"),
     ban("futures", "runtime::select!"),
 ];
