@@ -29,15 +29,18 @@ mod topic_config;
 pub use broker::broker_definition;
 pub use broker_config::{BrokerConfig, ProcessRole};
 pub use broker_resolve::{Note, Resolved, SettingError, SettingErrors};
+pub(crate) use definition::parts;
 pub use definition::{Definition, Kind, Standing, Update, Valid};
 pub use describe::{
     Entry, SynonymValue, describe_broker, describe_client_metrics, describe_default_broker,
     describe_group, describe_topic,
 };
 pub use error::ConfigError;
+pub(crate) use group::check_group_limits;
 pub use group::{client_metrics_definition, group_definition};
 pub use layers::{Layers, Source};
 pub use listener::{AdvertisedListener, Listener, ListenerError};
+pub(crate) use nearest::nearest_config;
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use topic::{topic_definition, topic_definitions};
 pub use topic_config::{CleanupPolicy, CompressionType, Durability, TimestampType, TopicConfig};

@@ -2,7 +2,11 @@
 //!
 //! Kafka's are those of its `GroupConfig` and `ClientMetricsConfigs`. In the order of their names.
 
+use crate::config::ConfigError;
+use crate::config::broker::broker_definition;
 use crate::config::definition::{Definition, Valid, boolean, int, list, string};
+use crate::config::layers::Layers;
+use crate::image::Overrides;
 
 const NO_CONSUMER: &str = "klamm does not speak the consumer group protocol of KIP-848 yet";
 const NO_SHARE: &str = "klamm has no share groups yet";
@@ -165,4 +169,119 @@ pub fn group_definition(name: &str) -> Option<&'static Definition> {
 /// The config of client metrics of that name.
 pub fn client_metrics_definition(name: &str) -> Option<&'static Definition> {
     CLIENT_METRICS.iter().find(|definition| definition.name == name)
+}
+
+/// The broker's configs between which a group's must lie.
+const LIMITS: [(&str, &str, &str); 12] = [
+    (
+        "consumer.assignment.interval.ms",
+        "group.consumer.min.assignment.interval.ms",
+        "group.consumer.max.assignment.interval.ms",
+    ),
+    (
+        "consumer.heartbeat.interval.ms",
+        "group.consumer.min.heartbeat.interval.ms",
+        "group.consumer.max.heartbeat.interval.ms",
+    ),
+    (
+        "consumer.session.timeout.ms",
+        "group.consumer.min.session.timeout.ms",
+        "group.consumer.max.session.timeout.ms",
+    ),
+    (
+        "share.assignment.interval.ms",
+        "group.share.min.assignment.interval.ms",
+        "group.share.max.assignment.interval.ms",
+    ),
+    (
+        "share.delivery.count.limit",
+        "group.share.min.delivery.count.limit",
+        "group.share.max.delivery.count.limit",
+    ),
+    (
+        "share.heartbeat.interval.ms",
+        "group.share.min.heartbeat.interval.ms",
+        "group.share.max.heartbeat.interval.ms",
+    ),
+    (
+        "share.partition.max.record.locks",
+        "group.share.min.partition.max.record.locks",
+        "group.share.max.partition.max.record.locks",
+    ),
+    (
+        "share.record.lock.duration.ms",
+        "group.share.min.record.lock.duration.ms",
+        "group.share.max.record.lock.duration.ms",
+    ),
+    (
+        "share.session.timeout.ms",
+        "group.share.min.session.timeout.ms",
+        "group.share.max.session.timeout.ms",
+    ),
+    (
+        "streams.assignment.interval.ms",
+        "group.streams.min.assignment.interval.ms",
+        "group.streams.max.assignment.interval.ms",
+    ),
+    (
+        "streams.heartbeat.interval.ms",
+        "group.streams.min.heartbeat.interval.ms",
+        "group.streams.max.heartbeat.interval.ms",
+    ),
+    (
+        "streams.session.timeout.ms",
+        "group.streams.min.session.timeout.ms",
+        "group.streams.max.session.timeout.ms",
+    ),
+];
+
+/// Checks a group's values, each valid by itself, against the broker's and each other
+/// (`GroupConfig.validateValues`).
+pub(crate) fn check_group_limits(
+    overrides: &Overrides,
+    layers: &Layers<'_>,
+) -> Result<(), ConfigError> {
+    let limit = |name: &str| -> Option<i64> {
+        let set = layers.set_value(name).map(|(value, _)| value);
+        set.or(broker_definition(name)?.default)?.trim().parse().ok()
+    };
+    for (name, min, max) in LIMITS {
+        let Some(value) = overrides.get(name).and_then(|text| text.trim().parse::<i64>().ok())
+        else {
+            continue;
+        };
+        let too_low = limit(min).filter(|min| value < *min).map(|min| ("below", min));
+        let too_high = limit(max).filter(|max| value > *max).map(|max| ("above", max));
+        for (other, broken) in [(min, too_low), (max, too_high)] {
+            if let Some((relation, limit)) = broken {
+                let (value, limit) = (value.to_string(), limit.to_string());
+                return Err(ConfigError::Conflict { name, value, relation, other, limit });
+            }
+        }
+    }
+    check_heartbeats(overrides, layers)
+}
+
+/// A member must get to send a heartbeat within its session.
+fn check_heartbeats(overrides: &Overrides, layers: &Layers<'_>) -> Result<(), ConfigError> {
+    const PAIRS: [(&str, &str); 3] = [
+        ("consumer.heartbeat.interval.ms", "consumer.session.timeout.ms"),
+        ("share.heartbeat.interval.ms", "share.session.timeout.ms"),
+        ("streams.heartbeat.interval.ms", "streams.session.timeout.ms"),
+    ];
+    let effective = |name: &str| -> Option<i64> {
+        let definition = group_definition(name)?;
+        let set = overrides.get(name).cloned();
+        set.or_else(|| layers.inherited(definition).0)?.trim().parse().ok()
+    };
+    for (name, other) in PAIRS {
+        if let (Some(interval), Some(timeout)) = (effective(name), effective(other))
+            && interval >= timeout
+        {
+            let (value, limit) = (interval.to_string(), timeout.to_string());
+            let relation = "at or above";
+            return Err(ConfigError::Conflict { name, value, relation, other, limit });
+        }
+    }
+    Ok(())
 }

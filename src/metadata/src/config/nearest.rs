@@ -1,5 +1,28 @@
 //! The name that a mistyped one was meant to be.
 
+use crate::config::broker::broker_definitions;
+use crate::config::group::{client_metrics_definitions, group_definitions};
+use crate::config::topic::topic_definitions;
+use crate::record::ConfigResource;
+
+/// What the configs of that kind of resource are called, and which of them `typed` may mean.
+pub(crate) fn nearest_config(
+    resource: &ConfigResource,
+    typed: &str,
+) -> (&'static str, Option<&'static str>) {
+    let of = |definitions: &'static [crate::config::Definition]| {
+        nearest(typed, definitions.iter().map(|definition| definition.name))
+    };
+    match resource {
+        ConfigResource::Topic(_) => ("topic", of(topic_definitions())),
+        ConfigResource::Broker(_) | ConfigResource::DefaultBroker => {
+            ("broker", nearest(typed, broker_definitions().map(|definition| definition.name)))
+        }
+        ConfigResource::Group(_) => ("group", of(group_definitions())),
+        ConfigResource::ClientMetrics(_) => ("client metrics", of(client_metrics_definitions())),
+    }
+}
+
 /// The name nearest to `typed`: at most a third of it differs, and the first of equals wins.
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Longer names are no typing errors; the bound keeps the time small whatever a client sends.

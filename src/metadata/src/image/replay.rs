@@ -126,15 +126,21 @@ impl Image {
             let misfit = Misfit::Gap { expected: image.next_offset() };
             return Err(ReplayError { offset: first, misfit });
         }
-        for record in records {
-            let offset = image.next_offset();
-            image.apply(offset, record).map_err(|misfit| ReplayError { offset, misfit })?;
-            image.offset = offset;
-        }
+        image.advance(records)?;
         if cfg!(debug_assertions) {
             image.assert_invariants();
         }
         Ok(image)
+    }
+
+    /// Applies the next records in place; after an error the image is of no use.
+    pub(crate) fn advance(&mut self, records: &[Record]) -> Result<(), ReplayError> {
+        for record in records {
+            let offset = self.next_offset();
+            self.apply(offset, record).map_err(|misfit| ReplayError { offset, misfit })?;
+            self.offset = offset;
+        }
+        Ok(())
     }
 
     pub(super) fn apply(&mut self, offset: Offset, record: &Record) -> Result<(), Misfit> {
