@@ -280,6 +280,18 @@ fn readers_go_on_across_a_swap() {
     }
 }
 
+/// A replacement and what it replaced are never both there.
+fn assert_segments_do_not_overlap(world: &World) {
+    let dir = format!("{DIR}/t-0");
+    let mut end = Offset(0);
+    for name in world.disk.names(&dir).iter().filter(|name| name.ends_with(".log")) {
+        let base = name.trim_end_matches(".log").parse().map(Offset).unwrap();
+        assert!(base >= end, "{name} starts below {end}");
+        let bytes = world.disk.content(&format!("{dir}/{name}")).unwrap();
+        end = split(&bytes.into()).last().map_or(base, |batch| batch.header.next_offset());
+    }
+}
+
 proptest! {
     /// Random keys and tombstones, rounds that a crash ends anywhere: every key has its last value,
     /// nothing moved, nothing came back.
@@ -326,6 +338,7 @@ proptest! {
             let dir = world.open_dir();
             let log = world.open_log(&dir, "t-0", &compacted());
             prop_assert_eq!(log.log_end(), end);
+            assert_segments_do_not_overlap(&world);
             let mut last: BTreeMap<String, (i64, Option<String>)> = BTreeMap::new();
             for (offset, key, value) in content(&log) {
                 last.insert(key.unwrap(), (offset, value));

@@ -186,7 +186,13 @@ fn damaged_bytes_are_never_served() {
 
 #[test]
 fn indexes_that_lie_are_found_out() {
-    let lies: [fn(&mut Vec<u8>); 5] = [
+    let lies: [fn(&mut Vec<u8>); 6] = [
+        // Every position is that of a batch, but of a later one.
+        |bytes| {
+            for at in (4..bytes.len().saturating_sub(12)).step_by(8) {
+                bytes.copy_within(at + 8..at + 12, at);
+            }
+        },
         |bytes| bytes.clear(),
         |bytes| bytes.truncate(11),
         |bytes| bytes.iter_mut().skip(7).step_by(8).for_each(|b| *b ^= 1),
