@@ -74,8 +74,7 @@ impl LogReader {
             if max.is_none_or(|max| max.timestamp < at) {
                 continue;
             }
-            let from = segment.locate_time(at).await.map_err(|error| into_read(segment, error))?;
-            let mut walk = Walk::begin(segment, from.max(log_start)).await?;
+            let mut walk = Walk::begin_below(segment, at, log_start).await?;
             while let Some(batch) = walk.next(up_to, |max| max >= at).await? {
                 let found = first_since(&batch, at, log_start, &mut scratch);
                 let found = found.map_err(|_| walk.unreadable())?;
@@ -160,6 +159,29 @@ impl<'a> Walk<'a> {
             scanner = Scanner::new(&file, base, 0, base, size);
         }
         Ok(Walk { segment, scanner, from })
+    }
+
+    /// Begins where the time index says that nothing before is as late as `at`, if the batch that
+    /// it names confirms that.
+    async fn begin_below(
+        segment: &'a Arc<Segment>,
+        at: Timestamp,
+        log_start: Offset,
+    ) -> Result<Walk<'a>, ReadError> {
+        let entry = segment.locate_time(at).await.map_err(|error| into_read(segment, error))?;
+        if let Some(entry) = entry.filter(|entry| entry.offset >= segment.base) {
+            let mut walk = Walk::begin(segment, entry.offset).await?;
+            let header = walk.peek(Offset(i64::MAX)).await?;
+            let confirms = header.is_some_and(|header| {
+                header.base_offset <= entry.offset && header.max_timestamp == entry.timestamp
+            });
+            if confirms {
+                walk.from = log_start;
+                return Ok(walk);
+            }
+            segment.rebuild_indexes().await.map_err(|error| into_read(segment, error))?;
+        }
+        Walk::begin(segment, segment.base.max(log_start)).await
     }
 
     /// The next batch below `up_to` with a largest timestamp that is wanted, whole and verified.

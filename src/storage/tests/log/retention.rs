@@ -179,3 +179,38 @@ fn times_out_of_order_are_found_all_the_same() {
     let found = run(log.reader().max_timestamp(Offset(200))).unwrap().unwrap();
     assert_eq!((found.offset.0, found.timestamp.0), (expected, latest));
 }
+
+#[test]
+fn a_time_index_that_lies_is_found_out() {
+    let lies: [fn(&mut Vec<u8>); 3] = [
+        // Every entry names a later batch than its own.
+        |bytes| {
+            for at in (8..bytes.len().saturating_sub(16)).step_by(12) {
+                bytes.copy_within(at + 12..at + 16, at);
+            }
+        },
+        |bytes| bytes.iter_mut().skip(7).step_by(12).for_each(|b| *b = b.wrapping_add(1)),
+        Vec::clear,
+    ];
+    for lie in lies {
+        let world = World::new(1);
+        let dir = world.open_dir();
+        let config = LogConfig { index_interval_bytes: 50, ..small() };
+        let mut log = world.open_log(&dir, "t-0", &config);
+        for time in 0..200 {
+            let batch = keyed_batch(&[(None, Some("value"))], time * 10);
+            run(log.append(vec![batch], LeaderEpoch(0), world.now()));
+        }
+        run(log.close()).unwrap();
+        for name in world.disk.names(&format!("{DIR}/t-0")) {
+            if name.ends_with(".timeindex") {
+                world.disk.damage(&format!("{DIR}/t-0/{name}"), lie);
+            }
+        }
+        let log = world.open_log(&dir, "t-0", &config);
+        for time in 0..200 {
+            assert_eq!(by_time(&log, time * 10, 200), Some((time, time * 10)));
+            assert_eq!(by_time(&log, time * 10 - 5, 200), Some((time, time * 10)));
+        }
+    }
+}

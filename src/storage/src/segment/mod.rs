@@ -6,6 +6,8 @@
 //!
 //! Start at [`Segment::locate`] and [`Segment::note_batch`].
 
+mod indexes;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +18,10 @@ use runtime::{Disk, File, OpenMode, write_all_at};
 
 use crate::error::DiskError;
 use crate::file_name::{FileKind, file_name};
-use crate::index::{
-    Entry, Index, OffsetEntry, TimeEntry, count_below, count_entries, encode, entry_at,
-};
+use crate::index::{Entry, OffsetEntry, TimeEntry, count_below, count_entries, encode, entry_at};
 use crate::open_files::OpenFiles;
 use crate::scan::{ScanError, Scanner};
+use indexes::{IndexFile, Indexes};
 
 /// Unsaved index entries that are worth a write.
 const TAIL_ENTRIES_SAVED: usize = 512;
@@ -57,20 +58,6 @@ impl Start {
     pub(crate) const BASE: Start = Start { position: 0, last_offset: None, is_exact: false };
 }
 
-struct Indexes {
-    offsets: Index<OffsetEntry>,
-    times: Index<TimeEntry>,
-    /// The largest timestamp, once known; `None` inside when no batch has one.
-    max: Option<Option<TimeEntry>>,
-    last_time: Option<TimeEntry>,
-    /// Bytes since the last entry.
-    bytes_since_entry: u64,
-    /// The files are missing or cut: they have to be made anew before they are used.
-    is_doubted: bool,
-    /// Counts rebuilds, so that a save that was under way meanwhile does not count.
-    generation: u64,
-}
-
 /// A segment of a log.
 pub(crate) struct Segment {
     pub(crate) home: Arc<Home>,
@@ -90,29 +77,13 @@ pub(crate) struct Segment {
 impl Segment {
     /// A segment whose file is there, `size` bytes long; its indexes are read when needed.
     pub(crate) fn existing(home: &Arc<Home>, base: Offset, size: u64, next: Offset) -> Segment {
-        let indexes = Indexes {
-            offsets: Index::unread(),
-            times: Index::unread(),
-            max: None,
-            last_time: None,
-            bytes_since_entry: 0,
-            is_doubted: false,
-            generation: 0,
-        };
+        let indexes = Indexes::unread();
         Segment::with_indexes(home, base, size, next, indexes)
     }
 
     /// A new, empty segment.
     pub(crate) fn empty(home: &Arc<Home>, base: Offset) -> Segment {
-        let indexes = Indexes {
-            offsets: Index::empty(),
-            times: Index::empty(),
-            max: Some(None),
-            last_time: None,
-            bytes_since_entry: 0,
-            is_doubted: false,
-            generation: 0,
-        };
+        let indexes = Indexes::empty();
         Segment::with_indexes(home, base, 0, base, indexes)
     }
 
@@ -216,20 +187,23 @@ impl Segment {
         })
     }
 
-    /// The batch at or before which the first timestamp of at least `timestamp` lies.
-    pub(crate) async fn locate_time(&self, timestamp: Timestamp) -> Result<Offset, ScanError> {
+    /// The last entry of the time index below `timestamp`: up to the batch that it names there is
+    /// nothing as late. To be checked against that batch.
+    pub(crate) async fn locate_time(
+        &self,
+        timestamp: Timestamp,
+    ) -> Result<Option<TimeEntry>, ScanError> {
         self.settle_doubts().await?;
         // The entry below, not the one at: several batches may share a timestamp.
         let key = Timestamp(timestamp.0.saturating_sub(1));
         let in_tail = lock(&self.indexes).times.floor_in_tail(key);
-        let entry = match in_tail {
-            Some(entry) => Some(entry),
-            None => self
-                .floor_in_file::<TimeEntry>(FileKind::TimeIndex, key)
-                .await
-                .map_err(into_scan)?,
-        };
-        Ok(entry.map_or(self.base, |entry| entry.offset.max(self.base)))
+        match in_tail {
+            Some(entry) => Ok(Some(entry)),
+            None => {
+                let found = self.floor_in_file::<TimeEntry>(FileKind::TimeIndex, key).await;
+                found.map_err(into_scan)
+            }
+        }
     }
 
     /// The last entry in the file with a key of at most `key`.
@@ -330,15 +304,7 @@ impl Segment {
     pub(crate) async fn rebuild_indexes(&self) -> Result<(), ScanError> {
         let file = self.file().await.map_err(into_scan)?;
         let interval = self.home.index_interval.load(Ordering::Relaxed);
-        let mut fresh = Indexes {
-            offsets: Index::empty(),
-            times: Index::empty(),
-            max: Some(None),
-            last_time: None,
-            bytes_since_entry: 0,
-            is_doubted: false,
-            generation: lock(&self.indexes).generation + 1,
-        };
+        let mut fresh = Indexes::anew(lock(&self.indexes).generation + 1);
         let scanned = self.size();
         let mut scanner = Scanner::new(&file, self.base, 0, self.base, scanned);
         while let Some(batch) = scanner.next_header().await? {
@@ -480,15 +446,7 @@ impl Segment {
     /// Begins the indexes anew: nothing in the files is believed.
     pub(crate) fn distrust_indexes(&self) {
         let mut indexes = lock(&self.indexes);
-        *indexes = Indexes {
-            offsets: Index::empty(),
-            times: Index::empty(),
-            max: Some(None),
-            last_time: None,
-            bytes_since_entry: 0,
-            is_doubted: false,
-            generation: indexes.generation + 1,
-        };
+        *indexes = Indexes::anew(indexes.generation + 1);
     }
 
     /// Sets how far the segment reaches, when recovery has found out.
@@ -500,51 +458,6 @@ impl Segment {
     /// The largest timestamp so far, of a segment whose batches were all noted.
     pub(crate) fn max_so_far(&self) -> Option<TimeEntry> {
         lock(&self.indexes).max.flatten()
-    }
-}
-
-impl Indexes {
-    fn note(&mut self, header: &BatchHeader, position: u64, interval: u64) {
-        let last_offset = header.last_offset();
-        let larger =
-            |max: Option<TimeEntry>| max.is_none_or(|max| header.max_timestamp > max.timestamp);
-        let known = self.max.flatten();
-        if larger(known) && header.max_timestamp >= Timestamp(0) {
-            self.max =
-                Some(Some(TimeEntry { timestamp: header.max_timestamp, offset: last_offset }));
-        }
-        if self.bytes_since_entry > interval {
-            self.offsets.tail.push(OffsetEntry { last_offset, position });
-            self.push_time();
-            self.bytes_since_entry = 0;
-        }
-        self.bytes_since_entry += header.size_bytes() as u64;
-    }
-
-    /// Adds the largest timestamp so far, unless the index has it.
-    fn push_time(&mut self) {
-        let Some(Some(max)) = self.max else { return };
-        if self.last_time.is_none_or(|last| max.timestamp > last.timestamp) {
-            self.times.tail.push(max);
-            self.last_time = Some(max);
-        }
-    }
-}
-
-/// The two kinds of indexes of a segment.
-trait IndexFile: Entry {
-    fn index(indexes: &mut Indexes) -> &mut Index<Self>;
-}
-
-impl IndexFile for OffsetEntry {
-    fn index(indexes: &mut Indexes) -> &mut Index<OffsetEntry> {
-        &mut indexes.offsets
-    }
-}
-
-impl IndexFile for TimeEntry {
-    fn index(indexes: &mut Indexes) -> &mut Index<TimeEntry> {
-        &mut indexes.times
     }
 }
 
