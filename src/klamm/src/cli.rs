@@ -185,7 +185,7 @@ pub(crate) struct Produce {
     /// A header of every record; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub(crate) headers: Vec<(String, String)>,
-    /// Lines begin with headers and a tab: name:value,name:value<TAB>...
+    /// Lines begin with headers and a tab: name:value,name:value, then the rest.
     #[arg(long, conflicts_with = "whole_file")]
     pub(crate) parse_headers: bool,
     /// An empty value becomes a null: it deletes its key in a compacted topic
