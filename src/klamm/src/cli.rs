@@ -27,6 +27,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection and output")]
 pub(crate) struct Global {
     /// Brokers to ask first; one that answers is enough
     #[arg(
@@ -63,6 +64,10 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a broker on this machine, with nothing to configure
+    Dev(Dev),
+    /// Run a broker as a server.properties describes it
+    Serve(Serve),
     /// Create, list, describe, alter and delete topics
     Topic {
         #[command(subcommand)]
@@ -84,6 +89,60 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// `klamm dev`.
+#[derive(Args, Debug)]
+#[command(after_help = "Prints one line on stdout when clients can connect; Ctrl-C stops it.
+What it acknowledged is on the disk, whatever happens to the process or the machine.
+
+Examples:
+  klamm dev
+  klamm dev --dir /tmp/try --port 19092 --set num.partitions=3
+  klamm dev --set klamm.durability=os     acknowledge from memory, as Apache Kafka does")]
+pub(crate) struct Dev {
+    /// Where its data lies; created when it is not there
+    #[arg(long, value_name = "DIR", default_value = "./klamm-data")]
+    pub(crate) dir: PathBuf,
+    /// The port on 127.0.0.1; 0 takes a free one
+    #[arg(short, long, value_name = "PORT", default_value_t = 9092)]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+/// `klamm serve`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Kafka's names count. A name that nobody knows is an error that says which \
+one was meant; a setting that klamm does not need is accepted with a remark."
+)]
+pub(crate) struct Serve {
+    /// The properties file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+/// What `dev` and `serve` have in common.
+#[derive(Args, Debug)]
+pub(crate) struct BrokerOptions {
+    /// A setting of the broker that counts more than the file; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// How logs are written on stderr; KLAMM_LOG says what is (debug, warn,storage=trace)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// A JSON document per line
+    Json,
 }
 
 /// `klamm topic`.

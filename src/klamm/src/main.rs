@@ -12,6 +12,7 @@ mod connect;
 mod failure;
 mod nearest;
 mod output;
+mod serve;
 mod times;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let Cli { global, command } = cli;
     let result = match command {
+        Command::Dev(arguments) => serve::dev(arguments),
+        Command::Serve(arguments) => serve::serve(arguments),
         Command::Topic { command } => {
             on_runtime(|runtime| commands::topic::run(runtime, global, command))
         }

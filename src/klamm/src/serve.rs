@@ -1,0 +1,168 @@
+//! `klamm dev` and `klamm serve`: settings, the broker, its HTTP endpoints, and their end.
+//!
+//! In: a properties file or the options of `dev`. Out: one line on stdout when clients can connect,
+//! logs on stderr. The first SIGINT or SIGTERM stops the broker in good order, a second one at once.
+//!
+//! Start at [`dev`].
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, Settings};
+use metadata::config::{BrokerConfig, Listener, Property, parse_properties};
+use runtime::Runtime;
+use runtime_tokio::{RuntimeConfig, StopSignals, TokioRuntime};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{BrokerOptions, Dev, LogFormat, Serve};
+use crate::failure::Failure;
+
+/// How long blocking work may still take once everything has stopped.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// A broker for one machine: loopback only, data in a directory, nothing to configure.
+pub(crate) fn dev(arguments: Dev) -> Result<(), Failure> {
+    start_logging(&arguments.broker, "warn");
+    let listener = format!("PLAINTEXT://127.0.0.1:{}", arguments.port);
+    let directory = arguments.dir.display().to_string();
+    let mut properties = vec![
+        given("node.id", "1"),
+        given("process.roles", "broker,controller"),
+        given("listeners", &listener),
+        given("log.dirs", &directory),
+    ];
+    for (key, value) in &arguments.broker.set {
+        properties.retain(|property| property.key != *key);
+        properties.push(given(key, value));
+    }
+    let config = resolve(&properties, "the command line")?;
+    let hint = format!(
+        "name another one with --port, or find the process: ss -ltnp 'sport = :{}'",
+        arguments.port
+    );
+    run(config, &hint, |address| {
+        let there = match address {
+            "127.0.0.1:9092" => String::new(),
+            address => format!(" -b {address}"),
+        };
+        format!("klamm is ready at {address}: echo hello | klamm produce greetings{there}")
+    })
+}
+
+/// A broker as `server.properties` describes it.
+pub(crate) fn serve(arguments: Serve) -> Result<(), Failure> {
+    start_logging(&arguments.broker, "info");
+    let path = arguments.config.display().to_string();
+    let mut properties = read_properties(&arguments.config)?;
+    properties.extend(arguments.broker.set.iter().map(|(key, value)| given(key, value)));
+    let config = resolve(&properties, &path)?;
+    let hint = format!("`listeners` in {path} says where to listen");
+    run(config, &hint, |address| format!("klamm is ready at {address}"))
+}
+
+fn given(key: &str, value: &str) -> Property {
+    Property { line: None, key: key.to_owned(), value: value.to_owned() }
+}
+
+fn read_properties(path: &Path) -> Result<Vec<Property>, Failure> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("read {shown}")).because(error))?;
+    parse_properties(&text).map_err(|error| Failure::new(format!("{shown}")).because(error))
+}
+
+/// The settings, with what there is to say about them on stderr.
+fn resolve(properties: &[Property], from: &str) -> Result<BrokerConfig, Failure> {
+    let resolved = BrokerConfig::from_properties(properties)
+        .map_err(|errors| Failure::usage(format!("{from}: {errors}")))?;
+    for note in &resolved.notes {
+        if note.is_warning() {
+            tracing::warn!("{from}: {note}");
+        } else {
+            tracing::info!("{from}: {note}");
+        }
+    }
+    Ok(resolved.config)
+}
+
+/// Logs on stderr; `KLAMM_LOG` says what (`debug`, `warn,storage=trace`).
+fn start_logging(options: &BrokerOptions, default: &str) {
+    let filter = EnvFilter::try_from_env("KLAMM_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let is_terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal);
+    match options.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// Runs a broker until a signal comes.
+fn run(config: BrokerConfig, hint: &str, ready: impl Fn(&str) -> String) -> Result<(), Failure> {
+    if let Err(error) = runtime_tokio::raise_open_files_limit() {
+        tracing::warn!(%error, "raise the limit of open files");
+    }
+    let executor = TokioRuntime::new(RuntimeConfig::default())
+        .map_err(|error| Failure::new("start the executor").because(error))?;
+    let signals = executor
+        .stop_signals()
+        .map_err(|error| Failure::new("take over SIGINT and SIGTERM").because(error))?;
+    let ended = executor.block_on(until_stopped(executor.runtime(), config, signals, hint, ready));
+    executor.shutdown(SHUTDOWN_LIMIT);
+    ended
+}
+
+async fn until_stopped(
+    runtime: Runtime,
+    config: BrokerConfig,
+    mut signals: StopSignals,
+    hint: &str,
+    ready: impl Fn(&str) -> String,
+) -> Result<(), Failure> {
+    let broker = Broker::start(runtime, settings(&config))
+        .await
+        .map_err(|error| Failure::new("start the broker").because(error).hint(hint))?;
+    let address = broker.addresses().first().map(ToString::to_string).unwrap_or_default();
+    announce(&ready(&address))?;
+    let signal = signals.next().await;
+    tracing::info!(?signal, "stopping; another signal stops at once");
+    runtime::select! {
+        () = broker.stop() => Ok(()),
+        signal = signals.next() => {
+            tracing::warn!(?signal, "stopping at once; the next start recovers the logs");
+            std::process::exit(ABORTED);
+        }
+    }
+}
+
+/// As a shell says it of a process that SIGINT ended.
+const ABORTED: i32 = 130;
+
+/// What the broker takes of the configuration.
+fn settings(config: &BrokerConfig) -> Settings {
+    let address = |listener: &Listener| {
+        // Kafka's empty host is every address of the machine.
+        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+        (Arc::from(listener.name.as_str()), format!("{host}:{}", listener.port))
+    };
+    let defaults = Settings::default();
+    Settings {
+        listeners: config.listeners.iter().map(address).collect(),
+        socket_request_max_bytes: config.socket_request_max_bytes,
+        request_memory_bytes: config
+            .queued_max_request_bytes
+            .unwrap_or(defaults.request_memory_bytes),
+        connections_max_idle: config.connections_max_idle,
+        max_connections: config.max_connections,
+        max_connections_per_ip: config.max_connections_per_ip,
+    }
+}
+
+fn announce(line: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(Failure::stdout)
+}
