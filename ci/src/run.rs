@@ -77,7 +77,7 @@ fn run_body(workspace: &Workspace, stage: &Stage, must_run: bool) -> (End, Tally
             return (End::Failed(format!("{error:#}")), Tally { failed: 1, ..Tally::default() });
         }
     };
-    let result = (stage.run)(workspace, &programs);
+    let result = (stage.run)(stage, workspace, &programs);
     let output = programs.output();
     let mut tally = Tally::of_tests(&output);
     match result {

@@ -7,7 +7,6 @@
 //! Start at [`STAGES`].
 
 use std::fmt::{Display, Write as _};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -29,8 +28,10 @@ pub struct Stage {
     pub tools: &'static [Tool],
     /// Longest time it may take.
     pub limit: Duration,
+    /// Test programs of `tests/` that it runs.
+    pub tests: &'static [&'static str],
     /// What it does.
-    pub run: fn(&Workspace, &Programs) -> Result<()>,
+    pub run: fn(&Stage, &Workspace, &Programs) -> Result<()>,
 }
 
 /// Stages that are run together.
@@ -66,7 +67,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[Tool::Rustfmt],
         limit: minutes(2),
-        run: |workspace, programs| cargo_in(workspace, programs, &["fmt", "--all", "--check"]),
+        tests: &[],
+        run: |_, workspace, programs| cargo_in(workspace, programs, &["fmt", "--all", "--check"]),
     },
     Stage {
         name: "tidy",
@@ -74,7 +76,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(2),
-        run: |workspace, _| none_of(&tidy::check(workspace)),
+        tests: &[],
+        run: |_, workspace, _| none_of(&tidy::check(workspace)),
     },
     Stage {
         name: "layers",
@@ -82,7 +85,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(2),
-        run: |workspace, _| {
+        tests: &[],
+        run: |_, workspace, _| {
             let mut findings = layers::check(workspace);
             findings.extend(folders::check(workspace));
             none_of(&findings)
@@ -94,7 +98,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(5),
-        run: dependencies::run,
+        tests: &[],
+        run: |_, workspace, programs| dependencies::run(workspace, programs),
     },
     Stage {
         name: "links",
@@ -102,7 +107,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(2),
-        run: |workspace, _| none_of(&links::check(workspace)),
+        tests: &[],
+        run: |_, workspace, _| none_of(&links::check(workspace)),
     },
     Stage {
         name: "generated",
@@ -110,7 +116,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[Tool::Rustfmt],
         limit: minutes(2),
-        run: |_, _| codegen::run(true),
+        tests: &[],
+        run: |_, _, _| codegen::run(true),
     },
     Stage {
         name: "clippy",
@@ -118,7 +125,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[Tool::Clippy],
         limit: minutes(20),
-        run: |workspace, programs| {
+        tests: &[],
+        run: |_, workspace, programs| {
             let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
             cargo_in(workspace, programs, &arguments)
         },
@@ -129,7 +137,8 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(30),
-        run: |workspace, programs| {
+        tests: &[],
+        run: |_, workspace, programs| {
             let arguments = ["test", "--workspace", "--lib", "--bins", "--no-fail-fast"];
             cargo_in(workspace, programs, &arguments)
         },
@@ -138,9 +147,22 @@ pub const STAGES: &[Stage] = &[
         name: "crates",
         what: "the tests beside the crates, from their outside",
         groups: ALL,
-        tools: &[Tool::Java, Tool::Maven],
+        tools: &[],
         limit: minutes(30),
-        run: tests_of_crates,
+        tests: &[],
+        run: |_, workspace, programs| tests_of_crates(workspace, programs),
+    },
+    Stage {
+        name: "java-codec",
+        what: "messages and batches, byte for byte as kafka-clients has them",
+        groups: ALL,
+        tools: &[Tool::Java, Tool::Maven],
+        limit: minutes(20),
+        tests: &[],
+        run: |_, workspace, programs| {
+            let arguments = ["test", "--workspace", "--test", JAVA_CODEC];
+            cargo_in(workspace, programs, &arguments)
+        },
     },
     Stage {
         name: "docs",
@@ -148,7 +170,8 @@ pub const STAGES: &[Stage] = &[
         groups: ALL,
         tools: &[],
         limit: minutes(15),
-        run: |workspace, programs| {
+        tests: &[],
+        run: |_, workspace, programs| {
             let mut doc = cargo();
             doc.current_dir(&workspace.root).env("RUSTDOCFLAGS", "-D warnings");
             programs.run(doc.args(["doc", "--workspace", "--no-deps"]))?;
@@ -161,43 +184,45 @@ pub const STAGES: &[Stage] = &[
         groups: ALL,
         tools: &[],
         limit: minutes(30),
-        run: |workspace, programs| {
+        tests: &[],
+        run: |_, workspace, programs| {
             cargo_in(workspace, programs, &["build", "--release", "-p", "klamm"])
         },
     },
-    real("readme", "every command of the README works as written", &[], |w, p| {
-        test_binary(w, p, &["readme"], &[])
-    }),
-    real("real", "start, restart, size and files of the real binary", JAVA_AND_GO, |w, p| {
-        test_binary(w, p, &["start_time", "scale", "durability_dirs"], &[])
-    }),
-    real("foreign-kcat", "kcat, which is librdkafka", &[], |w, p| {
-        test_binary(w, p, &["foreign_kcat"], &[])
-    }),
-    real("foreign-go", "franz-go and sarama", &[Tool::Go], |w, p| {
-        test_binary(w, p, &["foreign_go"], &[])
-    }),
-    real("foreign-python", "confluent-kafka and kafka-python", &[Tool::Python], |w, p| {
-        test_binary(w, p, &["foreign_python"], &[])
-    }),
-    real("foreign-node", "kafkajs", &[Tool::Node, Tool::Npm], |w, p| {
-        test_binary(w, p, &["foreign_node"], &[])
-    }),
-    real("foreign-java", "kafka-clients 4.3 and 3.9", &[Tool::Java, Tool::Maven], |w, p| {
-        test_binary(w, p, &["foreign_java"], &[])
-    }),
+    real("readme", "every command of the README works as written", &[], &["readme"]),
+    real(
+        "real",
+        "start, restart, size and files of the real binary",
+        JAVA_AND_GO,
+        &["start_time", "scale", "durability_dirs"],
+    ),
+    real("cli", "the command line and the client", &[], &["cli", "client"]),
+    real("foreign-kcat", "kcat, which is librdkafka", &[], &["foreign_kcat"]),
+    real("foreign-go", "franz-go and sarama", &[Tool::Go], &["foreign_go"]),
+    real(
+        "foreign-python",
+        "confluent-kafka and kafka-python",
+        &[Tool::Python],
+        &["foreign_python"],
+    ),
+    real("foreign-node", "kafkajs", &[Tool::Node, Tool::Npm], &["foreign_node"]),
+    real(
+        "foreign-java",
+        "kafka-clients 4.3 and 3.9",
+        &[Tool::Java, Tool::Maven],
+        &["foreign_java"],
+    ),
     Stage {
         groups: DAY,
-        ..real("ledger", "what was acknowledged survives 10 kills", JAVA_AND_GO, |w, p| {
-            test_binary(w, p, &["ledger"], &[("KLAMM_LEDGER_ROUNDS", "10")])
-        })
+        ..real("ledger", "what was acknowledged survives 10 kills", JAVA_AND_GO, &["ledger"])
     },
     Stage {
         groups: NIGHT,
         limit: minutes(120),
-        ..real("ledger-long", "what was acknowledged survives 100 kills", JAVA_AND_GO, |w, p| {
-            test_binary(w, p, &["ledger"], &[("KLAMM_LEDGER_ROUNDS", "100")])
-        })
+        run: |stage, workspace, programs| {
+            test_binary(stage, workspace, programs, &[("KLAMM_LEDGER_ROUNDS", "100")])
+        },
+        ..real("ledger-long", "what was acknowledged survives 100 kills", JAVA_AND_GO, &["ledger"])
     },
     Stage {
         name: "fuzz",
@@ -205,7 +230,8 @@ pub const STAGES: &[Stage] = &[
         groups: DAY,
         tools: &[Tool::Cxx],
         limit: minutes(20),
-        run: |workspace, programs| fuzz::run(workspace, programs, 20),
+        tests: &[],
+        run: |_, workspace, programs| fuzz::run(workspace, programs, 20),
     },
     Stage {
         name: "fuzz-long",
@@ -213,9 +239,13 @@ pub const STAGES: &[Stage] = &[
         groups: NIGHT,
         tools: &[Tool::Cxx],
         limit: minutes(60),
-        run: |workspace, programs| fuzz::run(workspace, programs, 600),
+        tests: &[],
+        run: |_, workspace, programs| fuzz::run(workspace, programs, 600),
     },
 ];
+
+/// The one test beside a crate that needs more than cargo.
+const JAVA_CODEC: &str = "java_codec";
 
 const JAVA_AND_GO: &[Tool] = &[Tool::Java, Tool::Maven, Tool::Go];
 
@@ -224,9 +254,10 @@ const fn real(
     name: &'static str,
     what: &'static str,
     tools: &'static [Tool],
-    run: fn(&Workspace, &Programs) -> Result<()>,
+    tests: &'static [&'static str],
 ) -> Stage {
-    Stage { name, what, groups: ALL, tools, limit: minutes(20), run }
+    let limit = minutes(20);
+    Stage { name, what, groups: ALL, tools, limit, tests, run: |s, w, p| test_binary(s, w, p, &[]) }
 }
 
 /// The stages with these names, and of these groups; `all` without a name.
@@ -304,7 +335,7 @@ fn tests_of_crates(workspace: &Workspace, programs: &Programs) -> Result<()> {
     command.current_dir(&workspace.root).args(["test", "--workspace", "--no-fail-fast"]);
     for package in workspace.metadata.members().filter(|package| package.name != "tests") {
         for target in &package.targets {
-            if target.kind.iter().any(|kind| kind == "test") {
+            if target.kind.iter().any(|kind| kind == "test") && target.name != JAVA_CODEC {
                 command.args(["--test", &target.name]);
             }
         }
@@ -312,17 +343,17 @@ fn tests_of_crates(workspace: &Workspace, programs: &Programs) -> Result<()> {
     programs.run(&mut command)
 }
 
-/// Test programs of `tests/` against the release build.
+/// The stage's test programs against the release build.
 fn test_binary(
+    stage: &Stage,
     workspace: &Workspace,
     programs: &Programs,
-    names: &[&str],
     settings: &[(&str, &str)],
 ) -> Result<()> {
     cargo_in(workspace, programs, &["build", "--release", "-p", "klamm"])?;
-    let mut command: Command = cargo();
+    let mut command = cargo();
     command.current_dir(&workspace.root).args(["test", "--workspace", "--no-fail-fast"]);
-    for name in names {
+    for name in stage.tests {
         command.args(["--test", name]);
     }
     command.env("KLAMM_BIN", workspace.target().join("release").join("klamm"));
@@ -354,6 +385,18 @@ mod tests {
             assert!(!stage.groups.is_empty(), "{}", stage.name);
             assert!(STAGES[..index].iter().all(|other| other.name != stage.name), "{}", stage.name);
             assert!(Group::EVERY.iter().all(|(_, name)| *name != stage.name), "{}", stage.name);
+        }
+    }
+
+    #[test]
+    fn every_test_program_runs_in_a_stage() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let stage = STAGES.iter().find(|stage| stage.tests.contains(&name));
+            let is_run = stage.is_some_and(|stage| stage.groups.contains(&Group::All));
+            assert!(path.is_dir() || is_run, "no stage runs tests/tests/{name}.rs");
         }
     }
 }
