@@ -10,10 +10,12 @@
 
 mod api;
 mod connection;
+mod controller;
 mod dispatch;
 mod frame_reader;
 mod open_connections;
 mod partition;
+mod producer_ids;
 mod registry;
 mod request;
 mod server;
