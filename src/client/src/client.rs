@@ -68,8 +68,9 @@ impl Client {
         let state = State {
             links: BTreeMap::new(),
             view: Arc::new(View::default()),
-            random: runtime.random.stream("client", 0),
-            next_link: 1,
+            random: runtime.random.stream("client", config.instance),
+            // Room for as many links as a client can have.
+            next_link: config.instance << 32,
         };
         let (runtime, config) = (runtime.clone(), Arc::new(config));
         Client { inner: Arc::new(Inner { runtime, config, client_id, state: Mutex::new(state) }) }

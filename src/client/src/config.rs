@@ -11,6 +11,8 @@ pub struct ClientConfig {
     pub bootstrap_servers: Vec<String>,
     /// `client.id`: the name that brokers log.
     pub client_id: String,
+    /// Tells the clients of one node apart, so that each draws its own random numbers.
+    pub instance: u64,
     /// `request.timeout.ms`: how long one request may take.
     pub request_timeout: Duration,
     /// `socket.connection.setup.timeout.ms`: how long connecting may take, handshake included.
@@ -34,6 +36,7 @@ impl Default for ClientConfig {
         ClientConfig {
             bootstrap_servers: vec!["127.0.0.1:9092".to_owned()],
             client_id: "klamm-client".to_owned(),
+            instance: 0,
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             api_timeout: Duration::from_secs(60),

@@ -134,9 +134,9 @@ impl Producer {
     /// Starts a producer on `client`.
     pub fn start(client: &Client, config: ProducerConfig) -> Result<Producer, ProducerConfigError> {
         config.check()?;
-        let random = &client.runtime().random;
+        let (random, instance) = (&client.runtime().random, client.config().instance);
         let backoff = client.config().retry_backoff;
-        let core = Core::new(config.clone(), backoff, random.stream("producer", 0));
+        let core = Core::new(config.clone(), backoff, random.stream("producer", instance));
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             wake: Notify::new(),
@@ -152,8 +152,10 @@ impl Producer {
             progress: Progress::default(),
         };
         runtime::spawn(client.runtime(), "producer", sender.run(events));
-        let sticky =
-            Mutex::new(StickyPartitioner::new(random.stream("partitioner", 0), config.batch_bytes));
+        let sticky = Mutex::new(StickyPartitioner::new(
+            random.stream("partitioner", instance),
+            config.batch_bytes,
+        ));
         let handle = Handle { client: client.clone(), config, shared, sticky };
         Ok(Producer { handle: Arc::new(handle) })
     }
