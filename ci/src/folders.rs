@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     // One partition, and the metadata that says which there are.
     &["partition"],
     &["controller"],
-    &["registry"],
+    &["producer_ids", "registry"],
     // What every handler gets.
     &["shared"],
     &["fetch"],
