@@ -191,7 +191,11 @@ impl Log {
     /// so that followers can tell where the old epoch ended (KAFKA-7415). Durable when it returns.
     pub async fn assign_leader_epoch(&mut self, epoch: LeaderEpoch) -> Result<(), StorageError> {
         self.shared.check_online()?;
-        let mut epochs = LeaderEpochs::clone(&self.shared.epochs());
+        let known = self.shared.epochs();
+        if known.latest() == Some(epoch) {
+            return Ok(());
+        }
+        let mut epochs = LeaderEpochs::clone(&known);
         if !epochs.assign(epoch, self.shared.log_end()) {
             return Ok(());
         }
@@ -218,9 +222,11 @@ impl Log {
         self.take_snapshot().await;
         let segment = Arc::clone(&self.active.segment);
         let saved = async {
+            // Those of the active segment may still be lost with the power: they are found out, as
+            // after any unclean stop, and it goes on growing anyway.
             segment.finish_indexes().await?;
-            for unsynced in self.shared.unsynced().iter().chain([&segment]) {
-                unsynced.sync_indexes().await?;
+            for closed in self.shared.unsynced() {
+                closed.sync_indexes().await?;
             }
             Ok(())
         };

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{BrokerId, Offset, Uuid};
-use runtime::{DiskLock, DiskSpace, EntryKind, Rng, Runtime};
+use runtime::sync::mpsc;
+use runtime::{DirEntry, DiskLock, DiskSpace, EntryKind, Rng, Runtime, spawn};
 
 pub(crate) use registration::Registration;
 
@@ -38,6 +39,10 @@ const CLEAN_MARK: &str = ".kafka_cleanshutdown";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const CLEANED: &str = "cleaner-offset-checkpoint";
+
+/// From this many logs on their directories are looked into side by side, by this many tasks.
+const SIDE_BY_SIDE_MIN: usize = 256;
+const READERS: usize = 16;
 
 /// Longest name of a directory on common file systems.
 const DIR_NAME_LEN_MAX: usize = 255;
@@ -179,6 +184,14 @@ impl LogDir {
     /// The logs that were there, sorted by name.
     pub fn found(&self) -> &[FoundLog] {
         &self.inner.found
+    }
+
+    /// Open logs that an error of the disk took offline. One of them speaks against the disk, and
+    /// so against all logs of the directory.
+    pub fn offline_logs(&self) -> Vec<LogName> {
+        let state = self.inner.lock();
+        let open = state.open.values().filter_map(|slot| slot.shared.as_ref());
+        open.filter(|log| log.offline_reason().is_some()).map(|log| log.name.clone()).collect()
     }
 
     /// Room on its disk.
@@ -388,24 +401,55 @@ async fn take_clean_mark(runtime: &Runtime, path: &Path) -> Result<bool, LogDirE
     Ok(was_clean)
 }
 
+/// Lists the logs and reads whose they are, side by side, because there may be very many.
 async fn find_logs(runtime: &Runtime, path: &Path) -> Result<Vec<FoundLog>, LogDirError> {
     let entries = runtime.disk.list(path).await.map_err(DiskError::at("list", path))?;
-    let mut found = Vec::new();
-    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
-        // Directories of other names are deleted logs, or none of ours.
-        let Ok(name) = entry.name.parse::<LogName>() else { continue };
-        let topic_id = partition_metadata::read(runtime, &path.join(&entry.name)).await;
-        let topic_id = topic_id.map_err(|error| match error {
-            OpenError::BadFile { file, reason } => LogDirError::BadFile { file, reason },
-            OpenError::Disk(error) => LogDirError::Disk(error),
-            other => {
-                LogDirError::BadFile { file: path.join(&entry.name), reason: other.to_string() }
-            }
-        })?;
-        found.push(FoundLog { name, topic_id });
+    let is_dir = |entry: &DirEntry| entry.kind == EntryKind::Directory;
+    // Directories of other names are deleted logs, or none of ours.
+    let names: Vec<LogName> =
+        entries.into_iter().filter(is_dir).filter_map(|entry| entry.name.parse().ok()).collect();
+    let mut found = Vec::with_capacity(names.len());
+    if names.len() < SIDE_BY_SIDE_MIN {
+        find(runtime, path, names, &mut found).await?;
+    } else {
+        let (sender, mut receiver) = mpsc::channel(READERS);
+        let share = names.len().div_ceil(READERS);
+        for share in names.chunks(share) {
+            let (runtime, path) = (runtime.clone(), path.to_owned());
+            let (share, sender) = (share.to_vec(), sender.clone());
+            spawn(&runtime.clone(), "find logs", async move {
+                let mut found = Vec::with_capacity(share.len());
+                let result = find(&runtime, &path, share, &mut found).await.map(|()| found);
+                // Nobody waits any more after a first error.
+                let _ = sender.send(result).await;
+            });
+        }
+        drop(sender);
+        while let Some(share) = receiver.recv().await {
+            found.extend(share?);
+        }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+async fn find(
+    runtime: &Runtime,
+    path: &Path,
+    names: Vec<LogName>,
+    found: &mut Vec<FoundLog>,
+) -> Result<(), LogDirError> {
+    for name in names {
+        let dir = path.join(name.to_string());
+        let topic_id =
+            partition_metadata::read(runtime, &dir).await.map_err(|error| match error {
+                OpenError::BadFile { file, reason } => LogDirError::BadFile { file, reason },
+                OpenError::Disk(error) => LogDirError::Disk(error),
+                other => LogDirError::BadFile { file: dir, reason: other.to_string() },
+            })?;
+        found.push(FoundLog { name, topic_id });
+    }
+    Ok(())
 }
 
 async fn read_offsets(runtime: &Runtime, path: &Path) -> Result<OffsetsByLog, LogDirError> {

@@ -78,6 +78,7 @@ fn a_failed_write_ends_all_appends_and_reads_go_on() {
     assert_eq!(read_all(&log, 0).len(), plain_batch(&["a"], 1).header.size_bytes());
     assert!(matches!(run(log.sync()), Err(StorageError::Offline { .. })));
     assert!(matches!(run(log.truncate_to(Offset(0))), Err(StorageError::Offline { .. })));
+    assert_eq!(dir.offline_logs(), [log.name().clone()]);
     assert!(run(log.close()).is_err());
     assert!(!run(dir.close()).unwrap(), "no clean mark");
 }
