@@ -14,7 +14,7 @@ const SOURCES: &str = "src/broker/src/";
 /// Modules of `broker`, from the ground up. Those of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     // Words and values.
-    &["config", "error", "metrics", "open_connections", "settings", "stopping"],
+    &["config", "error", "metrics", "open_connections", "settings", "stopping", "topic_settings"],
     &["frame_reader", "open_connections", "request"],
     // One partition, and the metadata that says which there are.
     &["partition"],

@@ -189,7 +189,12 @@ pub const STAGES: &[Stage] = &[
             cargo_in(workspace, programs, &["build", "--release", "-p", "klamm"])
         },
     },
-    real("readme", "every command of the README works as written", &[], &["readme"]),
+    real(
+        "readme",
+        "commands of the README work as written, tables of docs/ are true",
+        &[],
+        &["readme", "documents"],
+    ),
     real(
         "real",
         "start, restart, size and files of the real binary",
