@@ -13,16 +13,18 @@ const SOURCES: &str = "src/broker/src/";
 
 /// Modules of `broker`, from the ground up. Those of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    // Words and values.
+    // Words, values, accounts.
     &["config", "error", "metrics", "open_connections", "settings", "stopping", "topic_settings"],
-    &["frame_reader", "open_connections", "request"],
-    // One partition, and the metadata that says which there are.
-    &["partition"],
-    &["controller"],
+    &["frame_reader", "request"],
+    // One partition, the metadata that says which there are, and which of them are open here.
+    &["controller", "partition"],
     &["producer_ids", "registry"],
+    // What requests mean, without the requests.
+    &["fetch"],
     // What every handler gets.
     &["shared"],
-    &["fetch"],
+    // What goes on without requests.
+    &["maintenance", "topics"],
     // One file per Kafka API.
     &["api"],
     // From sockets to handlers.
