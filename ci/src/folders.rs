@@ -31,6 +31,7 @@ const FLOORS: &[&[&str]] = &[
     &["dispatch"],
     &["connection"],
     &["server"],
+    &["start"],
 ];
 
 /// All findings.

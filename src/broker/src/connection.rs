@@ -82,7 +82,7 @@ pub(crate) async fn serve(
     let (reader, writer) = stream.split();
     let frames = FrameReader::new(
         reader,
-        shared.settings.socket_request_max_bytes,
+        shared.config.socket_request_max_bytes,
         Arc::clone(&shared.request_memory),
         shared.request_memory_units,
     );
@@ -107,7 +107,7 @@ impl Connection {
     async fn run(&mut self) -> Result<(), ConnectionError> {
         let shared = Arc::clone(&self.shared);
         let mut stopping = std::pin::pin!(shared.stopping.wait());
-        let idle_max = shared.settings.connections_max_idle;
+        let idle_max = shared.config.connections_max_idle;
         let mut idle = shared.runtime.clock.sleep_until(self.last_active + idle_max);
         loop {
             let may_read = !self.draining && self.in_flight.len() < IN_FLIGHT_MAX;

@@ -110,23 +110,37 @@ pub(crate) async fn submit_produce(
 
 /// Answers one request from beginning to end.
 pub(crate) fn answer(shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture<'static, Answer> {
+    macro_rules! serve {
+        ($module:ident, $request:ident) => {
+            Box::pin(async move {
+                let context = request.context;
+                match m::$request::decode(&mut request.body, context.api_version) {
+                    Ok(body) => {
+                        let response = api::$module::handle(&shared, &context, body).await;
+                        encode(&context, &response)
+                    }
+                    Err(error) => Answer::Close(malformed(&context, &error)),
+                }
+            })
+        };
+    }
     match request.context.api_key {
-        ApiKey::Produce => {
-            Box::pin(
-                async move { submit_produce(shared, request, &mut Scratch::new()).await.await },
-            )
-        }
+        ApiKey::Produce => Box::pin(async move {
+            let mut scratch = Scratch::new();
+            submit_produce(shared, request, &mut scratch).await.await
+        }),
         ApiKey::ApiVersions if request.unknown_api_versions => Box::pin(async move {
             let response = api::api_versions::unsupported_version();
             encode(&request.context, &response)
         }),
-        ApiKey::ApiVersions => Box::pin(async move {
-            let context = request.context;
-            match m::ApiVersionsRequest::decode(&mut request.body, context.api_version) {
-                Ok(body) => encode(&context, &api::api_versions::handle(&context, &body)),
-                Err(error) => Answer::Close(malformed(&context, &error)),
-            }
-        }),
+        ApiKey::ApiVersions => serve!(api_versions, ApiVersionsRequest),
+        ApiKey::Fetch => serve!(fetch, FetchRequest),
+        ApiKey::ListOffsets => serve!(list_offsets, ListOffsetsRequest),
+        ApiKey::DeleteRecords => serve!(delete_records, DeleteRecordsRequest),
+        ApiKey::OffsetForLeaderEpoch => {
+            serve!(offset_for_leader_epoch, OffsetForLeaderEpochRequest)
+        }
+        ApiKey::DescribeProducers => serve!(describe_producers, DescribeProducersRequest),
         // `open` lets through only what `api::served` lists.
         other => Box::pin(async move { Answer::Close(format!("{other:?} is not served")) }),
     }

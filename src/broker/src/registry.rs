@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use model::{FastMap, TopicId};
+use model::{FastMap, Offset, TopicId};
 use protocol::StrBytes;
 use protocol::records::ProduceRules;
 
@@ -23,6 +23,8 @@ pub(crate) struct Topic {
     pub(crate) rules: ProduceRules,
     /// Whether only the broker itself may write to it.
     pub(crate) is_internal: bool,
+    /// Whether clients may delete records (`cleanup.policy` has `delete`).
+    pub(crate) is_deletable: bool,
 }
 
 impl Topic {
@@ -33,13 +35,27 @@ impl Topic {
 }
 
 /// All topics, by name and by id.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Registry {
+    /// The metadata image that this table reflects.
+    pub(crate) applied: Offset,
     by_name: FastMap<StrBytes, Arc<Topic>>,
     by_id: FastMap<TopicId, Arc<Topic>>,
 }
 
+impl Default for Registry {
+    fn default() -> Registry {
+        let applied = Offset(-1);
+        Registry { applied, by_name: FastMap::default(), by_id: FastMap::default() }
+    }
+}
+
 impl Registry {
+    /// All topics, in no order.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.by_id.values()
+    }
+
     /// Adds a topic, or replaces the one of the same id.
     pub(crate) fn insert(&mut self, topic: Arc<Topic>) {
         self.by_name.insert(topic.name.detached(), Arc::clone(&topic));

@@ -43,7 +43,7 @@ fn start(shared: &Arc<Shared>, stream: Box<dyn Stream>, listener: &Arc<str>) {
     let info = Arc::new(ConnectionInfo { id, peer, listener: Arc::clone(listener) });
     let task = Arc::clone(shared);
     runtime::spawn(&shared.runtime, "connection", async move {
-        let config = &task.settings;
+        let config = &task.config;
         let limits = (config.max_connections, config.max_connections_per_ip);
         let counted = match task.connections.admit(peer.ip(), limits.0, limits.1) {
             Ok(counted) => counted,

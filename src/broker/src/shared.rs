@@ -1,24 +1,46 @@
 //! What every connection and handler of one broker shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use metadata::Image;
+use metadata::config::BrokerConfig;
+use model::{BrokerEpoch, Offset};
 use runtime::Runtime;
 use runtime::sync::{Notify, Semaphore, watch};
+use storage::LogDir;
 
+use crate::controller::ControllerHandle;
+use crate::fetch::SessionCache;
 use crate::frame_reader::BUDGET_UNIT_BYTES;
 use crate::open_connections::Connections;
+use crate::producer_ids::ProducerIds;
 use crate::registry::Registry;
-use crate::settings::Settings;
 use crate::stopping::Stopping;
+
+/// Memory for requests where `queued.max.request.bytes` sets no bound.
+const REQUEST_MEMORY_DEFAULT_BYTES: usize = 512 * 1024 * 1024;
 
 /// The broker as its tasks see it.
 pub(crate) struct Shared {
     /// The world.
     pub(crate) runtime: Runtime,
-    /// Limits and addresses.
-    pub(crate) settings: Settings,
+    /// `server.properties`.
+    pub(crate) config: Arc<BrokerConfig>,
+    /// Where the logs are.
+    pub(crate) log_dir: LogDir,
+    /// The cluster's metadata, as committed.
+    pub(crate) image: watch::Receiver<Image>,
+    /// Changes the cluster's metadata.
+    pub(crate) controller: ControllerHandle,
+    /// This broker's registration.
+    pub(crate) broker_epoch: BrokerEpoch,
+    /// Hands out producer ids.
+    pub(crate) producer_ids: ProducerIds,
     /// The topics that are open now.
     pub(crate) registry: watch::Sender<Registry>,
+    /// Incremental fetch sessions.
+    pub(crate) fetch_sessions: SessionCache,
     /// Memory for requests, in units of [`BUDGET_UNIT_BYTES`].
     pub(crate) request_memory: Arc<Semaphore>,
     /// How many units there are in all.
@@ -31,19 +53,56 @@ pub(crate) struct Shared {
     pub(crate) stopping: Stopping,
 }
 
+/// What a broker needs to have before it can share it.
+pub(crate) struct Parts {
+    pub(crate) runtime: Runtime,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) log_dir: LogDir,
+    pub(crate) image: watch::Receiver<Image>,
+    pub(crate) controller: ControllerHandle,
+    pub(crate) broker_epoch: BrokerEpoch,
+}
+
 impl Shared {
-    pub(crate) fn new(runtime: Runtime, settings: Settings) -> Shared {
-        let units = (settings.request_memory_bytes / BUDGET_UNIT_BYTES).max(1);
+    pub(crate) fn new(parts: Parts) -> Shared {
+        let Parts { runtime, config, log_dir, image, controller, broker_epoch } = parts;
+        let bytes = config.queued_max_request_bytes.unwrap_or(REQUEST_MEMORY_DEFAULT_BYTES);
+        let units = (bytes / BUDGET_UNIT_BYTES).max(1);
         let units = units.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        let node = config.node_id;
+        let ids = ProducerIds::start(&runtime, controller.clone(), node, broker_epoch);
+        let slots = config.max_incremental_fetch_session_cache_slots;
+        let sessions = SessionCache::new(slots, runtime.random.stream("fetch-session", 0));
         Shared {
-            runtime,
-            settings,
+            log_dir,
+            image,
+            broker_epoch,
+            producer_ids: ids,
             registry: watch::channel(Registry::default()).0,
+            fetch_sessions: sessions,
             request_memory: Arc::new(Semaphore::new(units)),
             request_memory_units: units as u32,
             connections: Connections::default(),
             connections_gone: Notify::new(),
             stopping: Stopping::default(),
+            runtime,
+            config,
+            controller,
+        }
+    }
+
+    /// Waits until this broker has opened what the image of `offset` says.
+    pub(crate) async fn wait_applied(&self, offset: Offset) {
+        let mut registry = self.registry.subscribe();
+        // The table lives as long as the broker.
+        let _ = registry.wait_for(|registry| registry.applied >= offset).await;
+    }
+
+    /// Waits for `duration`; `false` when the broker stops meanwhile.
+    pub(crate) async fn pause(&self, duration: Duration) -> bool {
+        runtime::select! {
+            () = self.stopping.wait() => false,
+            () = runtime::sleep(&*self.runtime.clock, duration) => true,
         }
     }
 }

@@ -7,11 +7,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, Settings};
-use metadata::config::{BrokerConfig, Listener, Property, parse_properties};
+use broker::Broker;
+use metadata::config::{BrokerConfig, Property, parse_properties};
 use runtime::Runtime;
 use runtime_tokio::{RuntimeConfig, StopSignals, TokioRuntime};
 use tracing_subscriber::EnvFilter;
@@ -123,7 +122,7 @@ async fn until_stopped(
     hint: &str,
     ready: impl Fn(&str) -> String,
 ) -> Result<(), Failure> {
-    let broker = Broker::start(runtime, settings(&config))
+    let broker = Broker::start(runtime, config)
         .await
         .map_err(|error| Failure::new("start the broker").because(error).hint(hint))?;
     let address = broker.addresses().first().map(ToString::to_string).unwrap_or_default();
@@ -141,26 +140,6 @@ async fn until_stopped(
 
 /// As a shell says it of a process that SIGINT ended.
 const ABORTED: i32 = 130;
-
-/// What the broker takes of the configuration.
-fn settings(config: &BrokerConfig) -> Settings {
-    let address = |listener: &Listener| {
-        // Kafka's empty host is every address of the machine.
-        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-        (Arc::from(listener.name.as_str()), format!("{host}:{}", listener.port))
-    };
-    let defaults = Settings::default();
-    Settings {
-        listeners: config.listeners.iter().map(address).collect(),
-        socket_request_max_bytes: config.socket_request_max_bytes,
-        request_memory_bytes: config
-            .queued_max_request_bytes
-            .unwrap_or(defaults.request_memory_bytes),
-        connections_max_idle: config.connections_max_idle,
-        max_connections: config.max_connections,
-        max_connections_per_ip: config.max_connections_per_ip,
-    }
-}
 
 fn announce(line: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();

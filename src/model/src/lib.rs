@@ -12,6 +12,6 @@ mod offset;
 mod time;
 
 pub use id::{BrokerEpoch, BrokerId, ParseUuidError, PartitionIndex, ProducerId, TopicId, Uuid};
-pub use map::{FastMap, FastSet};
+pub use map::{FastHasher, FastMap, FastSet};
 pub use offset::{LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, Sequence};
 pub use time::{Instant, Timestamp};

@@ -8,10 +8,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rustc_hash::FxBuildHasher;
+/// The hasher of [`FastMap`], for tables of other crates.
+pub use rustc_hash::FxBuildHasher as FastHasher;
 
 /// A hash map without random state.
-pub type FastMap<K, V> = HashMap<K, V, FxBuildHasher>;
+pub type FastMap<K, V> = HashMap<K, V, FastHasher>;
 
 /// A hash set without random state.
-pub type FastSet<K> = HashSet<K, FxBuildHasher>;
+pub type FastSet<K> = HashSet<K, FastHasher>;

@@ -6,11 +6,13 @@ use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::SERVED;
 use crate::request::RequestContext;
+use crate::shared::Shared;
 
 /// Answers with the table, or INVALID_REQUEST when the client's name for itself is malformed.
-pub(crate) fn handle(
+pub(crate) async fn handle(
+    _shared: &Shared,
     context: &RequestContext,
-    request: &ApiVersionsRequest,
+    request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
     let named = context.api_version >= 3;
     let names = [&request.client_software_name, &request.client_software_version];

@@ -19,8 +19,9 @@ use protocol::records::{InvalidBatch, ProduceRules, Scratch, validate_produce};
 use protocol::{ErrorCode, Records, StrBytes};
 use runtime::Clock;
 use runtime::sync::oneshot;
-use storage::{AppendError, StorageError};
+use storage::AppendError;
 
+use crate::api::storage_error_code;
 use crate::partition::{Appended, Partition, ProduceError};
 use crate::registry::{Registry, Topic};
 use crate::request::RequestContext;
@@ -114,6 +115,11 @@ fn accept<'a>(
     let rules = ProduceRules { produce_version: context.api_version, ..topic.rules };
     let now = shared.runtime.clock.wall();
     let batch = validate_produce(records, &rules, now, scratch).map_err(Refusal::Invalid)?;
+    if batch.header.attributes.is_transactional() {
+        // Nobody can have opened the transaction: its coordinator is not served.
+        let text = "the batch belongs to a transaction, and none is open";
+        return Err(Refusal::Code(ErrorCode::InvalidTxnState, text));
+    }
     Ok((partition, batch))
 }
 
@@ -213,13 +219,5 @@ fn error_code(error: &ProduceError) -> ErrorCode {
             AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
             AppendError::InvalidMarker => ErrorCode::InvalidRecord,
         },
-    }
-}
-
-fn storage_error_code(error: &StorageError) -> ErrorCode {
-    match error {
-        StorageError::Offline { .. }
-        | StorageError::DiskFull { .. }
-        | StorageError::Corrupt { .. } => ErrorCode::KafkaStorageError,
     }
 }

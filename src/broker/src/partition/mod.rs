@@ -22,7 +22,10 @@ use model::{LeaderEpoch, Offset, Timestamp};
 use protocol::records::ValidatedBatch;
 use runtime::Runtime;
 use runtime::sync::{mpsc, oneshot};
-use storage::{AppendError, Log, LogConfig, LogReader, StorageError};
+use storage::{
+    AppendError, Compaction, CompactionDone, CompactionStats, Log, LogConfig, LogReader,
+    ProducerDescription, StorageError,
+};
 
 use waiters::Waiters;
 pub(crate) use waiters::{FetchWaiter, Registration};
@@ -57,9 +60,31 @@ pub(crate) enum ProduceError {
 
 /// An order for the owner.
 enum Order {
-    Append { batch: ValidatedBatch, answer: oneshot::Sender<Result<Appended, ProduceError>> },
-    DeleteRecords { before: Offset, answer: oneshot::Sender<Result<Offset, StorageError>> },
+    Append {
+        batch: ValidatedBatch,
+        answer: oneshot::Sender<Result<Appended, ProduceError>>,
+    },
+    DeleteRecords {
+        before: Offset,
+        answer: oneshot::Sender<Result<Offset, StorageError>>,
+    },
+    /// Lead in this epoch from here on.
+    Lead {
+        epoch: LeaderEpoch,
+        answer: oneshot::Sender<Result<(), StorageError>>,
+    },
     Configure(LogConfig),
+    /// Retention, the end of deleted files, the expiry of idle producers.
+    Maintain,
+    BeginCompaction {
+        memory_bytes: usize,
+        answer: oneshot::Sender<Result<Option<Compaction>, StorageError>>,
+    },
+    FinishCompaction {
+        done: Box<CompactionDone>,
+        answer: oneshot::Sender<Result<CompactionStats, StorageError>>,
+    },
+    Producers(oneshot::Sender<Vec<ProducerDescription>>),
     Close(oneshot::Sender<Result<(), StorageError>>),
 }
 
@@ -123,9 +148,46 @@ impl Partition {
         &self,
         before: Offset,
     ) -> Option<Result<Offset, StorageError>> {
-        let (answer, receiver) = oneshot::channel();
-        self.orders.send(Order::DeleteRecords { before, answer }).await.ok()?;
-        receiver.await.ok()
+        self.ask(|answer| Order::DeleteRecords { before, answer }).await
+    }
+
+    /// Leads in `epoch`, from the next append on.
+    pub(crate) async fn lead(&self, epoch: LeaderEpoch) -> Option<Result<(), StorageError>> {
+        self.ask(|answer| Order::Lead { epoch, answer }).await
+    }
+
+    /// Removes what retention says, and what was deleted long enough ago.
+    pub(crate) async fn maintain(&self) {
+        // A closed partition needs no care.
+        let _ = self.orders.send(Order::Maintain).await;
+    }
+
+    /// A compaction to run beside appends and reads, if there is enough to do.
+    pub(crate) async fn begin_compaction(
+        &self,
+        memory_bytes: usize,
+    ) -> Option<Result<Option<Compaction>, StorageError>> {
+        self.ask(|answer| Order::BeginCompaction { memory_bytes, answer }).await
+    }
+
+    /// Puts the outcome of a compaction in the place of what it read.
+    pub(crate) async fn finish_compaction(
+        &self,
+        done: CompactionDone,
+    ) -> Option<Result<CompactionStats, StorageError>> {
+        self.ask(|answer| Order::FinishCompaction { done: Box::new(done), answer }).await
+    }
+
+    /// The producers that the log remembers.
+    pub(crate) async fn producers(&self) -> Option<Vec<ProducerDescription>> {
+        self.ask(Order::Producers).await
+    }
+
+    /// Gives an order and waits for its answer; `None` when the partition is closed.
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(order(answer)).await.ok()?;
+        answered.await.ok()
     }
 
     /// Changes the log's settings, from the next append on.
@@ -136,11 +198,7 @@ impl Partition {
 
     /// Finishes what is queued, syncs and closes the log.
     pub(crate) async fn close(&self) -> Result<(), StorageError> {
-        let (answer, receiver) = oneshot::channel();
-        if self.orders.send(Order::Close(answer)).await.is_err() {
-            return Ok(());
-        }
-        receiver.await.unwrap_or(Ok(()))
+        self.ask(Order::Close).await.unwrap_or(Ok(()))
     }
 
     /// Reads the log.

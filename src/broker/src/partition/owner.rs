@@ -113,7 +113,27 @@ impl Owner {
                 }
                 let _ = answer.send(deleted);
             }
+            Order::Lead { epoch, answer } => {
+                let led = self.lead(epoch).await;
+                let _ = answer.send(led);
+            }
             Order::Configure(config) => self.log.set_config(config),
+            Order::Maintain => self.maintain().await,
+            Order::BeginCompaction { memory_bytes, answer } => {
+                let limit = Offset(self.state.high_watermark.load(Ordering::Acquire));
+                let now = self.clock.wall();
+                let _ = answer.send(self.log.begin_compaction(limit, now, memory_bytes).await);
+            }
+            Order::FinishCompaction { done, answer } => {
+                let finished = self.log.finish_compaction(*done).await;
+                if let Err(error @ StorageError::Offline { .. }) = &finished {
+                    self.go_offline(error);
+                }
+                let _ = answer.send(finished);
+            }
+            Order::Producers(answer) => {
+                let _ = answer.send(self.log.producers());
+            }
             Order::Close(answer) => {
                 let _ = answer.send(self.log.close().await);
                 self.state.waiters.wake_all();
@@ -121,6 +141,32 @@ impl Owner {
             }
         }
         Some(self)
+    }
+
+    /// Makes the new epoch durable before the first append in it (KAFKA-7415).
+    async fn lead(&mut self, epoch: LeaderEpoch) -> Result<(), StorageError> {
+        self.log.assign_leader_epoch(epoch).await?;
+        self.state.leader_epoch.store(epoch.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// What the clock asks of a log.
+    async fn maintain(&mut self) {
+        if self.log.is_offline() {
+            return;
+        }
+        let now = self.clock.wall();
+        let limit = Offset(self.state.high_watermark.load(Ordering::Acquire));
+        match self.log.apply_retention(limit, now).await {
+            Ok(retained) if retained.segments_removed > 0 => {
+                let (segments, bytes) = (retained.segments_removed, retained.bytes_removed);
+                tracing::info!(log = %self.log.name(), segments, bytes, "retention");
+            }
+            Ok(_) => {}
+            Err(error) => self.go_offline(&error),
+        }
+        self.log.remove_deleted_files(now).await;
+        self.log.expire_producers(now);
     }
 
     /// Lets readers see what is durable now.

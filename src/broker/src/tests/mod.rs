@@ -1,6 +1,6 @@
 //! The broker over real sockets: framing, limits, versions, an orderly stop.
 
-use std::sync::Arc;
+use std::path::Path;
 
 use bytes::Bytes;
 use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -10,15 +10,25 @@ use runtime::tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 mod produce;
 
-use crate::{Broker, Settings};
+use metadata::config::{BrokerConfig, Property};
 
-async fn start(runtime: &Runtime, change: impl FnOnce(&mut Settings)) -> (Broker, String) {
-    let mut settings = Settings {
-        listeners: vec![(Arc::from("PLAINTEXT"), "127.0.0.1:0".to_owned())],
-        ..Settings::default()
-    };
-    change(&mut settings);
-    let broker = Broker::start(runtime.clone(), settings).await.unwrap();
+use crate::Broker;
+
+/// A broker on a free port of the loopback, its data in `dir`, with settings on top.
+async fn start(runtime: &Runtime, dir: &Path, settings: &[(&str, &str)]) -> (Broker, String) {
+    let given = [
+        ("node.id", "1"),
+        ("process.roles", "broker,controller"),
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("log.dirs", dir.to_str().unwrap()),
+    ];
+    let properties: Vec<Property> = given
+        .iter()
+        .chain(settings)
+        .map(|(key, value)| Property { line: None, key: (*key).into(), value: (*value).into() })
+        .collect();
+    let config = BrokerConfig::from_properties(&properties).unwrap().config;
+    let broker = Broker::start(runtime.clone(), config).await.unwrap();
     let address = broker.addresses()[0].to_string();
     (broker, address)
 }
@@ -44,8 +54,9 @@ async fn answer(stream: &mut dyn runtime::Stream, version: i16) -> (i32, ApiVers
 
 #[test]
 fn pipelined_requests_are_answered_in_order_even_byte_by_byte() {
+    let dir = tempfile::tempdir().unwrap();
     runtime_tokio::run(|runtime| async move {
-        let (broker, address) = start(&runtime, |_| {}).await;
+        let (broker, address) = start(&runtime, dir.path(), &[]).await;
         let mut stream = runtime.net.connect(&address).await.unwrap();
         let sent: Vec<u8> = (0..5).flat_map(|id| request(4, id, "test")).collect();
         for byte in sent {
@@ -64,8 +75,9 @@ fn pipelined_requests_are_answered_in_order_even_byte_by_byte() {
 
 #[test]
 fn a_version_from_the_future_is_answered_in_version_0() {
+    let dir = tempfile::tempdir().unwrap();
     runtime_tokio::run(|runtime| async move {
-        let (broker, address) = start(&runtime, |_| {}).await;
+        let (broker, address) = start(&runtime, dir.path(), &[]).await;
         let mut stream = runtime.net.connect(&address).await.unwrap();
         let mut bytes = request(4, 7, "test");
         bytes[6..8].copy_from_slice(&99i16.to_be_bytes());
@@ -83,11 +95,13 @@ fn a_version_from_the_future_is_answered_in_version_0() {
 
 #[test]
 fn oversized_malformed_and_surplus_connections_are_closed() {
+    let dir = tempfile::tempdir().unwrap();
     runtime_tokio::run(|runtime| async move {
-        let (broker, address) = start(&runtime, |settings| {
-            settings.socket_request_max_bytes = 1000;
-            settings.max_connections_per_ip = 1;
-        })
+        let (broker, address) = start(
+            &runtime,
+            dir.path(),
+            &[("socket.request.max.bytes", "1000"), ("max.connections.per.ip", "1")],
+        )
         .await;
         for bytes in [&1001u32.to_be_bytes()[..], &u32::MAX.to_be_bytes(), &[0, 0, 0, 2, 9, 9]] {
             let mut stream = runtime.net.connect(&address).await.unwrap();

@@ -1,49 +1,35 @@
 //! Produce over real sockets into a real directory.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, Uuid};
+use metadata::controller::NewTopic;
+use model::{Offset, Timestamp, Uuid};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::produce_response::PartitionProduceResponse;
 use protocol::messages::{ProduceRequest, ProduceResponse};
-use protocol::records::{BatchBuilder, BatchOptions, ProduceRules, RecordParts};
+use protocol::records::{BatchBuilder, BatchOptions, RecordParts};
 use protocol::{ApiKey, Decode, ErrorCode, Records, StrBytes, frame};
+use runtime::Stream;
 use runtime::tokio::io::{AsyncReadExt, AsyncWriteExt};
-use runtime::{Runtime, Stream};
-use storage::{LogConfig, LogDir, LogDirOptions, LogName, ReadRequest};
+use storage::ReadRequest;
 
 use super::start;
 use crate::Broker;
 use crate::partition::Partition;
-use crate::registry::Topic;
 
-const ID: Uuid = Uuid([7; 16]);
-
-/// Opens `orders` with one partition in `path` and puts it into the broker's table.
-async fn open_topic(runtime: &Runtime, broker: &Broker, path: &Path) -> Partition {
-    let options = LogDirOptions {
-        path: path.to_owned(),
-        node_id: BrokerId(1),
-        cluster_id: None,
-        open_files_max: 10,
+/// Creates `orders` with one partition; gives its id and the partition.
+async fn create_topic(broker: &Broker) -> (Uuid, Partition) {
+    let topic = NewTopic {
+        name: "orders".to_owned(),
+        partition_count: 1,
+        replication_factor: 1,
+        assignments: Vec::new(),
+        configs: Vec::new(),
     };
-    let logs = LogDir::open(runtime.clone(), options).await.unwrap();
-    let name = LogName::new("orders", PartitionIndex(0)).unwrap();
-    let log = logs.create_log(&name, Some(ID), LogConfig::default()).await.unwrap();
-    let partition = Partition::open(runtime, log, LeaderEpoch(0)).await.unwrap();
-    let topic = Topic {
-        name: StrBytes::from_static("orders"),
-        id: ID,
-        partitions: vec![Some(partition.clone())],
-        rules: ProduceRules::default(),
-        is_internal: false,
-    };
-    let mut registry = (*broker.shared.registry.borrow()).clone();
-    registry.insert(Arc::new(topic));
-    broker.shared.registry.send(registry);
-    partition
+    let created = broker.shared.controller.create_topics(vec![topic], false).await.unwrap();
+    let id = created.outcome[0].as_ref().unwrap().id;
+    broker.shared.wait_applied(created.offset).await;
+    let registry = broker.shared.registry.borrow();
+    (id, registry.by_id(id).unwrap().partition(0).unwrap().clone())
 }
 
 fn batch(value: &str) -> Bytes {
@@ -85,13 +71,13 @@ async fn answer(stream: &mut dyn Stream, version: i16) -> PartitionProduceRespon
 fn pipelined_batches_get_offsets_in_order_and_are_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     runtime_tokio::run(|runtime| async move {
-        let (broker, address) = start(&runtime, |_| {}).await;
-        let partition = open_topic(&runtime, &broker, dir.path()).await;
+        let (broker, address) = start(&runtime, dir.path(), &[]).await;
+        let (id, partition) = create_topic(&broker).await;
         let mut stream = runtime.net.connect(&address).await.unwrap();
         for at in 0..20 {
             let (version, acks) = if at % 2 == 0 { (9, -1) } else { (13, 1) };
             let topic = if version == 13 { "" } else { "orders" };
-            let id = if version == 13 { ID } else { Uuid::ZERO };
+            let id = if version == 13 { id } else { Uuid::ZERO };
             send(&mut *stream, version, &request(acks, topic, id, 0, batch("x"))).await;
         }
         for at in 0..20 {
@@ -108,7 +94,6 @@ fn pipelined_batches_get_offsets_in_order_and_are_in_the_log() {
         };
         assert_eq!(partition.reader().read(read).await.unwrap().next_offset, Offset(20));
         broker.stop().await;
-        partition.close().await.unwrap();
     })
     .unwrap();
 }
@@ -117,8 +102,8 @@ fn pipelined_batches_get_offsets_in_order_and_are_in_the_log() {
 fn each_refusal_has_its_error() {
     let dir = tempfile::tempdir().unwrap();
     runtime_tokio::run(|runtime| async move {
-        let (broker, address) = start(&runtime, |_| {}).await;
-        let partition = open_topic(&runtime, &broker, dir.path()).await;
+        let (broker, address) = start(&runtime, dir.path(), &[]).await;
+        let (_, partition) = create_topic(&broker).await;
         let mut broken = batch("x").to_vec();
         *broken.last_mut().unwrap() ^= 1;
         let good = || batch("x");
@@ -139,7 +124,6 @@ fn each_refusal_has_its_error() {
         }
         assert_eq!(partition.high_watermark(), Offset(0), "nothing of them was written");
         broker.stop().await;
-        partition.close().await.unwrap();
     })
     .unwrap();
 }
@@ -148,8 +132,8 @@ fn each_refusal_has_its_error() {
 fn without_acks_there_is_no_answer_and_an_error_ends_the_connection() {
     let dir = tempfile::tempdir().unwrap();
     runtime_tokio::run(|runtime| async move {
-        let (broker, address) = start(&runtime, |_| {}).await;
-        let partition = open_topic(&runtime, &broker, dir.path()).await;
+        let (broker, address) = start(&runtime, dir.path(), &[]).await;
+        create_topic(&broker).await;
         let mut stream = runtime.net.connect(&address).await.unwrap();
         send(&mut *stream, 9, &request(0, "orders", Uuid::ZERO, 0, batch("a"))).await;
         send(&mut *stream, 9, &request(-1, "orders", Uuid::ZERO, 0, batch("b"))).await;
@@ -161,7 +145,6 @@ fn without_acks_there_is_no_answer_and_an_error_ends_the_connection() {
         send(&mut *stream, 9, &request(0, "nowhere", Uuid::ZERO, 0, batch("c"))).await;
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
         broker.stop().await;
-        partition.close().await.unwrap();
     })
     .unwrap();
 }
