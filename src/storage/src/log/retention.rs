@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::{Offset, Timestamp};
+use runtime::{OpenMode, read_file};
 
 use super::{DeletedFile, Log};
 use crate::error::{BadBatch, DiskError, StorageError};
 use crate::file_name::{DELETED_SUFFIX, FileKind};
 use crate::leader_epoch::LeaderEpochs;
+use crate::producer_state::snapshot;
 use crate::scan::ScanError;
 use crate::segment::Segment;
 
@@ -121,6 +123,8 @@ impl Log {
         let to = to.min(self.log_end());
         if to <= self.log_start() {
             self.shared.check_online()?;
+            // Retention does not write the start down; who deletes records relies on it.
+            self.registration.persist().await.map_err(|error| self.fail(&error))?;
             return Ok(self.log_start());
         }
         self.begin_operation()?;
@@ -131,14 +135,19 @@ impl Log {
     }
 
     async fn move_log_start(&mut self, to: Offset) -> Result<(), StorageError> {
+        let segments = self.shared.segments();
+        let needless = segments.windows(2).take_while(|pair| pair[1].base <= to).count();
+        if needless > 0 {
+            // Once the start is on disk, a restart drops what lies below it.
+            let first = segments[needless].base;
+            self.secure_rest(first).await?;
+        }
         let before = self.log_start();
         self.shared.set_log_start(to);
         if let Err(error) = self.registration.persist().await {
             self.shared.set_log_start(before);
             return Err(self.fail(&error));
         }
-        let segments = self.shared.segments();
-        let needless = segments.windows(2).take_while(|pair| pair[1].base <= to).count();
         let now = self.runtime.clock.wall();
         if needless > 0 && !self.is_compacting() {
             self.remove_first_segments(needless, now).await?;
@@ -156,13 +165,17 @@ impl Log {
     ) -> Result<Retained, StorageError> {
         let segments = self.shared.segments();
         let (removed, left) = segments.split_at(count);
-        self.shared.set_segments(left.to_vec());
         let first = left[0].base;
+        self.secure_rest(first).await?;
+        self.shared.set_segments(left.to_vec());
         self.forget_epochs_below(self.log_start());
         self.unsynced.closed.retain(|(_, segment)| segment.base >= first);
-        self.shared.retain_unsynced(|segment| segment.base >= first);
-        for segment in removed {
+        for (at, segment) in removed.iter().enumerate() {
             self.discard_files(segment, now).await.map_err(|error| self.fail(&error))?;
+            if at + 1 < count {
+                // One after the other, so that a loss of power leaves no hole.
+                self.sync_dir().await.map_err(|error| self.fail(&error))?;
+            }
         }
         let needless: Vec<Offset> = self.snapshots.range(..first).copied().collect();
         let newest = self.snapshots.last().copied();
@@ -173,6 +186,41 @@ impl Log {
             segments_removed: count,
             bytes_removed: removed.iter().map(|segment| segment.size()).sum(),
         })
+    }
+
+    /// Makes sure that what is left would survive the loss of what goes: the names of its segments,
+    /// and the producers that only wrote what goes.
+    async fn secure_rest(&mut self, first: Offset) -> Result<(), StorageError> {
+        if !self.has_good_snapshot(first).await {
+            self.make_snapshot_at(first).await?;
+        }
+        let dir_changes = self.unsynced.dir_changes;
+        self.secure_names(first).await.map_err(|error| self.fail(&error))?;
+        self.unsynced.dir_synced = self.unsynced.dir_synced.max(dir_changes);
+        // A recovery believes only snapshots up to its recovery point. Of what goes nothing needs
+        // to be recovered.
+        self.shared.retain_unsynced(|segment| segment.base >= first);
+        self.shared.set_recovery_point(self.shared.recovery_point().max(first));
+        if self.registration.checkpointed_recovery_point() < first {
+            self.registration.persist().await.map_err(|error| self.fail(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is a snapshot that a recovery could read; a write of it may have failed, now
+    /// or before an earlier crash.
+    async fn has_good_snapshot(&self, offset: Offset) -> bool {
+        let path = self.path(FileKind::Snapshot, offset);
+        let bytes = read_file(&*self.runtime.disk, &path).await;
+        bytes.is_ok_and(|bytes| snapshot::decode(bytes).is_ok())
+    }
+
+    async fn secure_names(&self, first: Offset) -> Result<(), DiskError> {
+        let path = self.path(FileKind::Snapshot, first);
+        let file = self.runtime.disk.open(&path, OpenMode::ReadWrite).await;
+        let file = file.map_err(DiskError::at("open", &path))?;
+        file.sync_data().await.map_err(DiskError::at("sync", &path))?;
+        self.sync_dir().await
     }
 
     /// The checkpoint file follows at the next start.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::{Offset, Timestamp};
 use protocol::records::BatchHeader;
 use runtime::{OpenMode, Rng, write_all_at};
@@ -131,19 +132,28 @@ impl Log {
             first_timestamp: self.active.first_timestamp,
         };
         let bytes = snapshot::encode(self.producers.entries(), &place);
+        if let Err(error) = self.write_snapshot(offset, bytes).await {
+            tracing::warn!(log = %self.name(), %error, "producer snapshot not written");
+            return;
+        }
+        self.active.bytes_since_snapshot = 0;
+        self.remove_needless_snapshots().await;
+    }
+
+    pub(super) async fn write_snapshot(
+        &mut self,
+        offset: Offset,
+        bytes: Bytes,
+    ) -> Result<(), DiskError> {
         let path = self.path(FileKind::Snapshot, offset);
         let written = async {
             let file = self.runtime.disk.open(&path, OpenMode::Create).await?;
             file.set_len(bytes.len() as u64).await?;
             write_all_at(&*file, 0, &[bytes]).await
         };
-        if let Err(error) = written.await {
-            tracing::warn!(log = %self.name(), %error, "producer snapshot not written");
-            return;
-        }
+        written.await.map_err(DiskError::at("write", &path))?;
         self.snapshots.insert(offset);
-        self.active.bytes_since_snapshot = 0;
-        self.remove_needless_snapshots().await;
+        Ok(())
     }
 
     /// Keeps the snapshots at the bases of segments, the newest, and the newest one that the

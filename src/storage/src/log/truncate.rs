@@ -14,7 +14,8 @@ use super::{Active, Log};
 use crate::error::{DiskError, StorageError};
 use crate::file_name::FileKind;
 use crate::leader_epoch::LeaderEpochs;
-use crate::producer_state::{ProducerStates, read_marker, snapshot};
+use crate::producer_state::snapshot::{self, Place};
+use crate::producer_state::{ProducerStates, read_marker};
 use crate::scan::{ScanError, Scanner};
 use crate::segment::Segment;
 
@@ -180,13 +181,14 @@ impl Log {
         let shared = &self.shared;
         let recovery_point = shared.recovery_point().min(end);
         let log_start = shared.log_start().min(end);
+        let start_moves = log_start < shared.log_start();
         shared.set_durable_end(shared.durable_end().min(end));
         shared.set_log_end(shared.log_end().min(end));
         shared.set_recovery_point(recovery_point);
         shared.set_log_start(log_start);
         shared.set_cleaned_to(shared.cleaned_to().min(end));
         shared.retain_unsynced(|segment| segment.next_offset() <= end);
-        if self.registration.checkpointed_recovery_point() > recovery_point {
+        if start_moves || self.registration.checkpointed_recovery_point() > recovery_point {
             self.registration.set_ends(log_start, recovery_point).await?;
             // A checkpoint that was under way may have raised it again.
             self.shared.set_recovery_point(recovery_point);
@@ -246,11 +248,11 @@ impl Log {
     }
 
     /// The producers as of `end`: the newest snapshot that is left, and what followed.
-    async fn rebuild_producers(&mut self, end: Offset) -> Result<ProducerStates, Trouble> {
+    async fn rebuild_producers(&self, end: Offset) -> Result<ProducerStates, Trouble> {
         let (mut producers, from) = self.newest_snapshot(end).await?;
         let segments = self.shared.segments();
         let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
-        for segment in &segments[first..] {
+        for segment in segments[first..].iter().take_while(|segment| segment.base < end) {
             let bad = |error| Trouble::Scan(Arc::clone(segment), error);
             let file = segment.file().await?;
             let mut scanner = Scanner::new(&file, segment.base, 0, segment.base, segment.size());
@@ -272,6 +274,17 @@ impl Log {
             }
         }
         Ok(producers)
+    }
+
+    /// The snapshot at the base of a segment, which could not be written when it began.
+    pub(super) async fn make_snapshot_at(&mut self, base: Offset) -> Result<(), StorageError> {
+        let producers = self.rebuild_producers(base).await.map_err(|trouble| match trouble {
+            Trouble::Disk(error) => self.fail(&error),
+            Trouble::Scan(segment, error) => self.scan_failed(&segment, error),
+            Trouble::Storage(error) => error,
+        })?;
+        let bytes = snapshot::encode(producers.entries(), &Place::at_base(base));
+        self.write_snapshot(base, bytes).await.map_err(|error| self.fail(&error))
     }
 
     async fn newest_snapshot(&self, end: Offset) -> Result<(ProducerStates, Offset), Trouble> {

@@ -43,6 +43,14 @@ enum Step {
         bytes: usize,
         batches: Vec<Batch>,
     },
+    /// Everything below is deleted.
+    DeleteRecords {
+        permille: i64,
+    },
+    /// Keeps so many bytes of whole segments.
+    Retain {
+        bytes: i64,
+    },
     /// The write, read or sync that comes this much later fails.
     PlanError {
         operation: Operation,
@@ -100,6 +108,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => (0..1500usize, prop::collection::vec(batch(), 1..5))
             .prop_map(|(bytes, batches)| Step::AppendWithRoom { bytes, batches }),
+        1 => (0..1100i64).prop_map(|permille| Step::DeleteRecords { permille }),
+        1 => (0..9000i64).prop_map(|bytes| Step::Retain { bytes }),
         1 => (operation, 0..6u64)
             .prop_map(|(operation, later)| Step::PlanError { operation, later }),
     ]
@@ -129,6 +139,9 @@ struct Trial {
     must_have: i64,
     /// And to here after a loss of power, whatever the topic asks for.
     closed_at: i64,
+    /// Where the log may start after a crash.
+    earliest_start: i64,
+    latest_start: i64,
     epoch: i32,
     /// There will be a loss of power, and nothing asks for syncs.
     loses_writes: bool,
@@ -152,6 +165,8 @@ impl Trial {
             maybe,
             must_have: 0,
             closed_at: 0,
+            earliest_start: 0,
+            latest_start: 0,
             epoch: 0,
             loses_writes: false,
         }
@@ -229,16 +244,19 @@ impl Trial {
             Step::Truncate { .. }
                 if self.loses_writes || halts && self.config.durability == Durability::Os => {}
             Step::Truncate { permille } => {
-                let offset = self.model.end() * permille / 1000;
+                let offset = (self.model.end() * permille / 1000).max(self.model.start);
                 let mut shorter = self.model.clone();
                 shorter.truncate(offset);
                 self.must_have = self.must_have.min(shorter.end());
                 self.closed_at = self.closed_at.min(shorter.end());
+                // A batch that holds the start goes whole.
+                self.earliest_start = self.earliest_start.min(shorter.end());
                 let whole = std::mem::replace(&mut self.model, shorter);
                 self.maybe = whole.clone();
                 if run(log.truncate_to(Offset(offset))).is_err() {
                     return None;
                 }
+                self.model.start = self.model.start.min(self.model.end());
                 self.maybe = self.model.clone();
             }
             Step::Reopen => {
@@ -256,6 +274,29 @@ impl Trial {
                 let appended = self.append(&mut log, batches);
                 self.world.disk.set_room(None);
                 appended?;
+            }
+            // Below the high watermark, which only covers what is durable; where nothing is, a loss of
+            // power takes records that a later start had left.
+            Step::DeleteRecords { .. } | Step::Retain { .. } if self.loses_writes => {}
+            Step::DeleteRecords { permille } => {
+                let to = self.model.end() * permille / 1000;
+                let to = to.min(log.durable_end().0).max(self.model.start);
+                self.latest_start = self.latest_start.max(to);
+                let moved = run(log.delete_records(Offset(to))).ok()?;
+                assert_eq!(moved, Offset(to));
+                self.model.start = to;
+                self.earliest_start = to;
+            }
+            Step::Retain { bytes } => {
+                let config = LogConfig { retention_bytes: *bytes, ..self.config.clone() };
+                log.set_config(config);
+                let end = log.durable_end();
+                self.latest_start = self.latest_start.max(end.0);
+                run(log.apply_retention(end, self.world.now())).ok()?;
+                log.set_config(self.config.clone());
+                self.model.start = log.log_start().0;
+                self.latest_start = self.model.start;
+                run(log.remove_deleted_files(self.world.now()));
             }
             Step::PlanError { operation, later } => {
                 self.world.disk.plan(*operation, *later, Fault::Io);
@@ -375,6 +416,10 @@ impl Trial {
         }
         self.model.truncate(end);
         assert_eq!(self.model.end(), end, "the log ends with a whole batch");
+        let start = log.log_start().0;
+        assert!((self.earliest_start..=self.latest_start).contains(&start), "starts at {start}");
+        self.model.start = start;
+        self.latest_start = start;
         self.check(&mut log);
         let first = self.image(&log);
         self.world.disk.kill_process();
@@ -406,23 +451,25 @@ impl Trial {
         assert_eq!(log.log_end().0, self.model.end());
         assert_eq!(log.durable_end(), log.log_end());
         let reader = log.reader();
-        for entry in &self.model.entries {
-            for offset in [entry.base(), entry.end() - 1] {
+        assert_eq!(log.log_start().0, self.model.start);
+        let there = self.model.entries.iter().filter(|entry| entry.end() > self.model.start);
+        for entry in there.clone() {
+            for offset in [entry.base().max(self.model.start), entry.end() - 1] {
                 let read = ReadRequest { max_bytes: 1, ..request(offset) };
                 let read = run(reader.read(read)).unwrap();
                 assert_eq!(read.bytes, entry.bytes, "offset {offset}");
             }
-            let epoch = reader.leader_epoch_of(Offset(entry.base()));
+            let epoch = reader.leader_epoch_of(Offset(entry.end() - 1));
             assert_eq!(epoch, Some(entry.header.leader_epoch));
         }
-        let mut at = 0;
+        let mut at = self.model.start;
         let mut all = Vec::new();
         while at < log.log_end().0 {
             let read = run(reader.read(request(at))).unwrap();
             all.extend(split(&read.bytes).into_iter().map(|batch| batch.bytes));
             at = read.next_offset.0;
         }
-        let expected: Vec<_> = self.model.entries.iter().map(|entry| entry.bytes.clone()).collect();
+        let expected: Vec<_> = there.map(|entry| entry.bytes.clone()).collect();
         assert_eq!(all, expected);
         self.check_producers(log);
     }

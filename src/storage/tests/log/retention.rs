@@ -214,3 +214,25 @@ fn a_time_index_that_lies_is_found_out() {
         }
     }
 }
+
+#[test]
+fn producers_outlive_their_records_through_a_crash() {
+    let world = World::new(1);
+    let dir = world.open_dir();
+    let config = LogConfig { durability: storage::Durability::Os, ..small() };
+    let mut log = world.open_log(&dir, "t-0", &config);
+    let now = world.now().0;
+    run(log.append(vec![Producer::new(5).batch(0, 3, now)], LeaderEpoch(0), world.now()));
+    append(&world, &mut log, &["plain"]);
+    let filler = "x".repeat(1900);
+    append(&world, &mut log, &[&filler]);
+    let known = log.producers();
+    let end = log.log_end();
+    run(log.delete_records(end)).unwrap();
+    append(&world, &mut log, &["more"]);
+    world.disk.kill_process();
+    drop((log, dir));
+    let dir = world.open_dir();
+    let log = world.open_log(&dir, "t-0", &config);
+    assert_eq!(log.producers(), known);
+}

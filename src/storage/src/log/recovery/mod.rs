@@ -63,7 +63,6 @@ impl<'a> Recovery<'a> {
     pub(crate) async fn run(mut self) -> Result<Recovered, OpenError> {
         self.read_epochs().await?;
         let log_start = self.opening.log_start.unwrap_or_default();
-        self.drop_segments_below(log_start).await?;
         if self.inventory.segments.is_empty() {
             self.check_not_lost(log_start)?;
             return self.begin_anew(log_start).await;
@@ -112,17 +111,6 @@ impl<'a> Recovery<'a> {
             }
         };
         self.epochs = LeaderEpochs::from_entries(entries);
-        Ok(())
-    }
-
-    /// Segments that end at or before the log start were to be deleted.
-    async fn drop_segments_below(&mut self, log_start: Offset) -> Result<(), OpenError> {
-        let bases: Vec<Offset> = self.inventory.segments.keys().copied().collect();
-        for pair in bases.windows(2) {
-            if pair[1] <= log_start {
-                self.drop_segment(pair[0]).await?;
-            }
-        }
         Ok(())
     }
 

@@ -133,6 +133,11 @@ impl ModelLog {
 
     /// Removes every batch that reaches to `offset` or past it.
     pub(crate) fn truncate(&mut self, offset: i64) {
+        let first = self.entries.iter().find(|entry| entry.end() > offset).map(Entry::base);
         self.entries.retain(|entry| entry.end() <= offset);
+        if self.entries.is_empty() {
+            // The log ends where the first batch that went began.
+            self.start = self.start.min(first.unwrap_or(self.start));
+        }
     }
 }
