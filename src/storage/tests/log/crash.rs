@@ -243,22 +243,7 @@ impl Trial {
             // interrupted.
             Step::Truncate { .. }
                 if self.loses_writes || halts && self.config.durability == Durability::Os => {}
-            Step::Truncate { permille } => {
-                let offset = (self.model.end() * permille / 1000).max(self.model.start);
-                let mut shorter = self.model.clone();
-                shorter.truncate(offset);
-                self.must_have = self.must_have.min(shorter.end());
-                self.closed_at = self.closed_at.min(shorter.end());
-                // A batch that holds the start goes whole.
-                self.earliest_start = self.earliest_start.min(shorter.end());
-                let whole = std::mem::replace(&mut self.model, shorter);
-                self.maybe = whole.clone();
-                if run(log.truncate_to(Offset(offset))).is_err() {
-                    return None;
-                }
-                self.model.start = self.model.start.min(self.model.end());
-                self.maybe = self.model.clone();
-            }
+            Step::Truncate { permille } => self.truncate(&mut log, *permille)?,
             Step::Reopen => {
                 run(log.close()).ok()?;
                 self.note_closed();
@@ -278,31 +263,55 @@ impl Trial {
             // Below the high watermark, which only covers what is durable; where nothing is, a loss of
             // power takes records that a later start had left.
             Step::DeleteRecords { .. } | Step::Retain { .. } if self.loses_writes => {}
-            Step::DeleteRecords { permille } => {
-                let to = self.model.end() * permille / 1000;
-                let to = to.min(log.durable_end().0).max(self.model.start);
-                self.latest_start = self.latest_start.max(to);
-                let moved = run(log.delete_records(Offset(to))).ok()?;
-                assert_eq!(moved, Offset(to));
-                self.model.start = to;
-                self.earliest_start = to;
-            }
-            Step::Retain { bytes } => {
-                let config = LogConfig { retention_bytes: *bytes, ..self.config.clone() };
-                log.set_config(config);
-                let end = log.durable_end();
-                self.latest_start = self.latest_start.max(end.0);
-                run(log.apply_retention(end, self.world.now())).ok()?;
-                log.set_config(self.config.clone());
-                self.model.start = log.log_start().0;
-                self.latest_start = self.model.start;
-                run(log.remove_deleted_files(self.world.now()));
-            }
+            Step::DeleteRecords { permille } => self.delete_records(&mut log, *permille)?,
+            Step::Retain { bytes } => self.retain(&mut log, *bytes)?,
             Step::PlanError { operation, later } => {
                 self.world.disk.plan(*operation, *later, Fault::Io);
             }
         }
         Some(log)
+    }
+
+    fn truncate(&mut self, log: &mut Log, permille: i64) -> Option<()> {
+        let offset = (self.model.end() * permille / 1000).max(self.model.start);
+        let mut shorter = self.model.clone();
+        shorter.truncate(offset);
+        self.must_have = self.must_have.min(shorter.end());
+        self.closed_at = self.closed_at.min(shorter.end());
+        // A batch that holds the start goes whole.
+        self.earliest_start = self.earliest_start.min(shorter.end());
+        let whole = std::mem::replace(&mut self.model, shorter);
+        self.maybe = whole.clone();
+        if run(log.truncate_to(Offset(offset))).is_err() {
+            return None;
+        }
+        self.model.start = self.model.start.min(self.model.end());
+        self.maybe = self.model.clone();
+        Some(())
+    }
+
+    fn delete_records(&mut self, log: &mut Log, permille: i64) -> Option<()> {
+        let to = self.model.end() * permille / 1000;
+        let to = to.min(log.durable_end().0).max(self.model.start);
+        self.latest_start = self.latest_start.max(to);
+        let moved = run(log.delete_records(Offset(to))).ok()?;
+        assert_eq!(moved, Offset(to));
+        self.model.start = to;
+        self.earliest_start = to;
+        Some(())
+    }
+
+    fn retain(&mut self, log: &mut Log, bytes: i64) -> Option<()> {
+        let config = LogConfig { retention_bytes: bytes, ..self.config.clone() };
+        log.set_config(config);
+        let end = log.durable_end();
+        self.latest_start = self.latest_start.max(end.0);
+        run(log.apply_retention(end, self.world.now())).ok()?;
+        log.set_config(self.config.clone());
+        self.model.start = log.log_start().0;
+        self.latest_start = self.model.start;
+        run(log.remove_deleted_files(self.world.now()));
+        Some(())
     }
 
     fn note_closed(&mut self) {
