@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     // What every handler gets.
     &["shared"],
     // What goes on without requests.
-    &["maintenance", "topics"],
+    &["maintenance", "scrape", "topics"],
     // One file per Kafka API.
     &["api"],
     // From sockets to handlers.

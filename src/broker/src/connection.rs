@@ -21,6 +21,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use model::Instant;
+use protocol::ApiKey;
 use protocol::records::Scratch;
 use runtime::sync::OwnedSemaphorePermit;
 use runtime::tokio::io::AsyncWriteExt;
@@ -37,7 +38,8 @@ const IN_FLIGHT_MAX: usize = 64;
 /// A request whose answer is on its way.
 struct InFlight {
     answer: BoxFuture<'static, Answer>,
-    is_produce: bool,
+    api: ApiKey,
+    received: Instant,
     permit: OwnedSemaphorePermit,
 }
 
@@ -115,7 +117,7 @@ impl Connection {
                 return Ok(());
             }
             let event = runtime::select! {
-                answers = ready_answers(&mut self.in_flight), if !self.in_flight.is_empty() => {
+                answers = ready_answers(&mut self.in_flight, &shared), if !self.in_flight.is_empty() => {
                     Event::Answers(answers)
                 }
                 frame = self.frames.next(), if may_read => Event::Frame(frame?),
@@ -148,15 +150,17 @@ impl Connection {
         self.last_active = now;
         let request = dispatch::open(&self.info, frame.bytes, now)
             .map_err(|error| ConnectionError::Protocol(error.to_string()))?;
-        let is_produce = request.is_produce();
-        let at_once = is_produce && self.in_flight.iter().all(|before| before.is_produce);
+        let api = request.context.api_key;
+        let is_produce = api == ApiKey::Produce;
+        let at_once =
+            is_produce && self.in_flight.iter().all(|before| before.api == ApiKey::Produce);
         let shared = Arc::clone(&self.shared);
         let answer = if at_once {
             dispatch::submit_produce(shared, request, &mut self.scratch).await
         } else {
             dispatch::answer(shared, request)
         };
-        self.in_flight.push_back(InFlight { answer, is_produce, permit: frame.permit });
+        self.in_flight.push_back(InFlight { answer, api, received: now, permit: frame.permit });
         Ok(())
     }
 
@@ -182,13 +186,15 @@ impl Connection {
 }
 
 /// Waits for the first answer, and takes with it those behind it that are ready too.
-async fn ready_answers(in_flight: &mut VecDeque<InFlight>) -> Vec<Answer> {
+async fn ready_answers(in_flight: &mut VecDeque<InFlight>, shared: &Shared) -> Vec<Answer> {
     let mut ready = Vec::new();
     poll_fn(|context| {
         while let Some(first) = in_flight.front_mut() {
             let Poll::Ready(answer) = Pin::new(&mut first.answer).poll(context) else { break };
             ready.push(answer);
             let done = in_flight.pop_front().expect("the front was just polled");
+            let now = shared.runtime.clock.now();
+            shared.metrics.answered(done.api, now.since(done.received));
             drop(done.permit);
         }
         if ready.is_empty() { Poll::Pending } else { Poll::Ready(()) }

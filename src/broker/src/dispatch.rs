@@ -38,12 +38,6 @@ pub(crate) struct OpenRequest {
     unknown_api_versions: bool,
 }
 
-impl OpenRequest {
-    pub(crate) fn is_produce(&self) -> bool {
-        self.context.api_key == ApiKey::Produce
-    }
-}
-
 /// A frame that is no request this broker serves.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {

@@ -9,6 +9,7 @@ use model::{FastMap, Offset, TopicId};
 use protocol::StrBytes;
 use protocol::records::ProduceRules;
 
+use crate::metrics::TopicStats;
 use crate::partition::Partition;
 
 /// One topic, with the partitions that this broker holds.
@@ -19,6 +20,8 @@ pub(crate) struct Topic {
     pub(crate) id: TopicId,
     /// By partition index; `None` where this broker holds no replica.
     pub(crate) partitions: Vec<Option<Partition>>,
+    /// What was written and read.
+    pub(crate) stats: Arc<TopicStats>,
     /// What batches must obey; `produce_version` is the request's.
     pub(crate) rules: ProduceRules,
     /// Whether only the broker itself may write to it.

@@ -13,6 +13,7 @@ use storage::LogDir;
 use crate::controller::ControllerHandle;
 use crate::fetch::SessionCache;
 use crate::frame_reader::BUDGET_UNIT_BYTES;
+use crate::metrics::Metrics;
 use crate::open_connections::Connections;
 use crate::producer_ids::ProducerIds;
 use crate::registry::Registry;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) request_memory: Arc<Semaphore>,
     /// How many units there are in all.
     pub(crate) request_memory_units: u32,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// Who is connected.
     pub(crate) connections: Connections,
     /// Woken when the last connection is gone.
@@ -61,11 +64,12 @@ pub(crate) struct Parts {
     pub(crate) image: watch::Receiver<Image>,
     pub(crate) controller: ControllerHandle,
     pub(crate) broker_epoch: BrokerEpoch,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
-        let Parts { runtime, config, log_dir, image, controller, broker_epoch } = parts;
+        let Parts { runtime, config, log_dir, image, controller, broker_epoch, metrics } = parts;
         let bytes = config.queued_max_request_bytes.unwrap_or(REQUEST_MEMORY_DEFAULT_BYTES);
         let units = (bytes / BUDGET_UNIT_BYTES).max(1);
         let units = units.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
@@ -80,6 +84,7 @@ impl Shared {
             producer_ids: ids,
             registry: watch::channel(Registry::default()).0,
             fetch_sessions: sessions,
+            metrics,
             request_memory: Arc::new(Semaphore::new(units)),
             request_memory_units: units as u32,
             connections: Connections::default(),

@@ -14,13 +14,15 @@ use metadata::config::{AdvertisedListener, BrokerConfig, Listener as ListenerCon
 use metadata::controller::{ControllerError, Registration};
 use metadata::{Endpoint, Restart};
 use model::{BrokerEpoch, Uuid};
+use prometheus_client::registry::Registry;
 use runtime::{Listener, Rng, Runtime};
 use storage::{LogDir, LogDirError, LogDirOptions};
 
 use crate::controller::{self, Controller, ControllerUnavailable, MetadataLogError};
+use crate::metrics::Metrics;
 use crate::shared::{Parts, Shared};
 use crate::topics::Topics;
-use crate::{maintenance, server};
+use crate::{api, maintenance, scrape, server};
 
 /// How long a stop waits for connections to get their last answers.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -75,6 +77,7 @@ pub struct Broker {
     pub(crate) shared: Arc<Shared>,
     controller: Controller,
     addresses: Vec<SocketAddr>,
+    metrics: Arc<Registry>,
 }
 
 /// A listener that is bound but not served yet.
@@ -103,7 +106,9 @@ impl Broker {
             image: controller.image.clone(),
             controller: controller.handle.clone(),
             broker_epoch: epoch,
+            metrics: Arc::new(Metrics::new(api::SERVED.iter().map(|(key, _)| *key))),
         }));
+        let metrics = Arc::new(scrape::registry(&shared));
         let mut topics = Topics::new(Arc::clone(&shared));
         topics.apply(&shared.image.borrow()).await;
         controller.handle.unfence_broker(config.node_id, epoch).await?.outcome?;
@@ -114,12 +119,24 @@ impl Broker {
             let server = server::run(Arc::clone(&shared), listener, name);
             runtime::spawn(&runtime, "listener", server);
         }
-        Ok(Broker { shared, controller, addresses })
+        Ok(Broker { shared, controller, addresses, metrics })
     }
 
     /// The addresses in use, in the order of `listeners`.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Gives the metrics as OpenMetrics text, whenever it is called.
+    pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let registry = Arc::clone(&self.metrics);
+        move || scrape::metrics_text(&registry)
+    }
+
+    /// Says why the broker should get no requests now, whenever it is called; nothing means ready.
+    pub fn readiness(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || scrape::why_not_ready(&shared)
     }
 
     /// Accepts and reads no more, answers what is in flight, closes the logs.

@@ -15,6 +15,7 @@ use protocol::StrBytes;
 use runtime::sync::mpsc;
 use storage::{LogConfig, LogName, OpenError};
 
+use crate::metrics::TopicStats;
 use crate::partition::Partition;
 use crate::registry::{Registry, Topic};
 use crate::shared::Shared;
@@ -32,6 +33,7 @@ struct Opening {
     index: PartitionIndex,
     leader_epoch: LeaderEpoch,
     config: LogConfig,
+    stats: Arc<TopicStats>,
 }
 
 /// Partitions that were opened, by topic and index.
@@ -99,6 +101,7 @@ impl Topics {
     ) -> Vec<Opening> {
         let config = self.log_config(image, &topic.name);
         let known = registry.by_id(topic.id);
+        let stats = known.map_or_else(Arc::default, |known| Arc::clone(&known.stats));
         topic
             .indexed_partitions()
             .filter(|(_, partition)| partition.replicas.contains(&self.shared.config.node_id))
@@ -108,6 +111,7 @@ impl Topics {
                 index,
                 leader_epoch: partition.leader_epoch,
                 config: config.clone(),
+                stats: Arc::clone(&stats),
             })
             .collect()
     }
@@ -181,7 +185,11 @@ impl Topics {
             partitions.push(old.or(new).cloned());
         }
         let config = self.shared.config.topic_config(image, &topic.name);
+        // The partitions of one topic count together.
+        let first = partitions.iter().flatten().next();
+        let stats = first.map_or_else(Arc::default, Partition::shared_stats);
         Topic {
+            stats,
             name: StrBytes::from(&*topic.name),
             id: topic.id,
             partitions,
@@ -238,7 +246,9 @@ async fn try_open(
         Err(OpenError::AlreadyExists(_)) => log_dir.open_log(&name, config).await?,
         other => other?,
     };
-    Ok(Partition::open(&shared.runtime, log, opening.leader_epoch).await?)
+    let (stats, metrics) = (Arc::clone(&opening.stats), Arc::clone(&shared.metrics));
+    let epoch = opening.leader_epoch;
+    Ok(Partition::open(&shared.runtime, log, epoch, stats, metrics).await?)
 }
 
 /// Gives open partitions the leader epochs of `topic`.

@@ -7,9 +7,11 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::Broker;
+use console::{Console, ConsoleConfig, Facts, Health, MetricsFormat, Reason};
 use metadata::config::{BrokerConfig, Property, parse_properties};
 use runtime::Runtime;
 use runtime_tokio::{RuntimeConfig, StopSignals, TokioRuntime};
@@ -122,20 +124,62 @@ async fn until_stopped(
     hint: &str,
     ready: impl Fn(&str) -> String,
 ) -> Result<(), Failure> {
-    let broker = Broker::start(runtime, config)
+    let http = config.http_listener.clone();
+    let broker = Broker::start(runtime.clone(), config)
         .await
         .map_err(|error| Failure::new("start the broker").because(error).hint(hint))?;
+    let console = match http {
+        Some(address) => Some(serve_http(&runtime, &broker, &address).await?),
+        None => None,
+    };
     let address = broker.addresses().first().map(ToString::to_string).unwrap_or_default();
     announce(&ready(&address))?;
     let signal = signals.next().await;
     tracing::info!(?signal, "stopping; another signal stops at once");
+    let stop = async {
+        broker.stop().await;
+        if let Some(console) = console {
+            console.stop(CONSOLE_GRACE).await;
+        }
+    };
     runtime::select! {
-        () = broker.stop() => Ok(()),
+        () = stop => Ok(()),
         signal = signals.next() => {
             tracing::warn!(?signal, "stopping at once; the next start recovers the logs");
             std::process::exit(ABORTED);
         }
     }
+}
+
+/// How long scrapes that are under way may take at the end.
+const CONSOLE_GRACE: Duration = Duration::from_secs(1);
+
+/// Readiness as the broker sees it. A broker that answers HTTP at all is alive.
+struct BrokerHealth<F>(F);
+
+impl<F: Fn() -> Vec<String> + Send + Sync + 'static> Health for BrokerHealth<F> {
+    fn why_not_live(&self) -> Vec<Reason> {
+        Vec::new()
+    }
+
+    fn why_not_ready(&self) -> Vec<Reason> {
+        let reason = |message| Reason { component: "broker".into(), message };
+        (self.0)().into_iter().map(reason).collect()
+    }
+}
+
+/// `/metrics`, `/livez` and `/readyz` at `klamm.http.listener`.
+async fn serve_http(runtime: &Runtime, broker: &Broker, at: &str) -> Result<Console, Failure> {
+    let facts = Facts {
+        metrics: Arc::new(broker.metrics()),
+        metrics_format: MetricsFormat::OpenMetrics,
+        health: Arc::new(BrokerHealth(broker.readiness())),
+    };
+    Console::start(runtime.clone(), ConsoleConfig::new(at), facts).await.map_err(|error| {
+        Failure::new("serve HTTP")
+            .because(error)
+            .hint("`klamm.http.listener` says where: HOST:PORT")
+    })
 }
 
 /// As a shell says it of a process that SIGINT ended.

@@ -111,7 +111,15 @@ async fn read_partition(
         at_least_one: bytes_before == 0,
         verify_crc: false,
     };
-    match read_batches(reader, request).await {
+    let read = read_batches(reader, request).await;
+    match &read {
+        Ok(chunks) => {
+            let bytes: usize = chunks.iter().map(Bytes::len).sum();
+            partition.stats().fetched(bytes as u64);
+        }
+        Err(_) => partition.stats().fetch_refused(),
+    }
+    match read {
         Ok(chunks) if limits.version < ZSTD_FROM && has_zstd(&chunks) => {
             data.error_code = ErrorCode::UnsupportedCompressionType.code();
         }

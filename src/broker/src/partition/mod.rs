@@ -27,6 +27,7 @@ use storage::{
     ProducerDescription, StorageError,
 };
 
+use crate::metrics::{Metrics, TopicStats};
 use waiters::Waiters;
 pub(crate) use waiters::{FetchWaiter, Registration};
 
@@ -95,6 +96,8 @@ struct State {
     high_watermark: AtomicI64,
     offline: Mutex<Option<Arc<str>>>,
     waiters: Waiters,
+    stats: Arc<TopicStats>,
+    metrics: Arc<Metrics>,
 }
 
 /// A handle to an open partition. Cheap to clone.
@@ -113,6 +116,8 @@ impl Partition {
         runtime: &Runtime,
         mut log: Log,
         leader_epoch: LeaderEpoch,
+        stats: Arc<TopicStats>,
+        metrics: Arc<Metrics>,
     ) -> Result<Partition, StorageError> {
         // Before any append, so that every offset belongs to an epoch (KAFKA-7415).
         log.assign_leader_epoch(leader_epoch).await?;
@@ -123,6 +128,8 @@ impl Partition {
             high_watermark: AtomicI64::new(log.durable_end().0),
             offline: Mutex::new(None),
             waiters: Waiters::default(),
+            stats,
+            metrics,
         });
         let (orders, queue) = mpsc::channel(QUEUE_MAX);
         let clock = Arc::clone(&runtime.clock);
@@ -204,6 +211,16 @@ impl Partition {
     /// Reads the log.
     pub(crate) fn reader(&self) -> &LogReader {
         &self.state.reader
+    }
+
+    /// Where what was read is counted.
+    pub(crate) fn stats(&self) -> &TopicStats {
+        &self.state.stats
+    }
+
+    /// The same, for the topic's row in the table.
+    pub(crate) fn shared_stats(&self) -> Arc<TopicStats> {
+        Arc::clone(&self.state.stats)
     }
 
     /// The epoch in which this broker leads.

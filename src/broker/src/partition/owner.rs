@@ -88,6 +88,8 @@ impl Owner {
             return;
         }
         let Group { batches, answers, .. } = std::mem::take(group);
+        let begun = self.clock.now();
+        let sizes: Vec<(u64, u64)> = batches.iter().map(size).collect();
         let epoch = LeaderEpoch(self.state.leader_epoch.load(Ordering::Acquire));
         let outcomes = self.log.append(batches, epoch, self.clock.wall()).await;
         let synced = self.log.sync().await;
@@ -95,10 +97,18 @@ impl Owner {
             self.go_offline(error);
         }
         self.publish();
+        self.state.metrics.committed(answers.len(), self.clock.now().since(begun));
         let log_start = self.log.log_start();
-        for (outcome, answer) in outcomes.into_iter().zip(answers) {
+        for ((outcome, answer), size) in outcomes.into_iter().zip(answers).zip(sizes) {
+            let is_new = matches!(outcome, AppendOutcome::Appended { .. });
+            let verdict = verdict(outcome, log_start, &synced);
+            match &verdict {
+                Ok(_) if is_new => self.state.stats.appended(size.0, size.1),
+                Ok(_) => {}
+                Err(_) => self.state.stats.refused(),
+            }
             // A client that is gone no longer wants to know.
-            let _ = answer.send(verdict(outcome, log_start, &synced));
+            let _ = answer.send(verdict);
         }
     }
 
@@ -186,6 +196,12 @@ impl Owner {
             *offline = Some(Arc::from(error.to_string()));
         }
     }
+}
+
+/// Records and bytes of a batch.
+fn size(batch: &AppendBatch) -> (u64, u64) {
+    let records = u64::try_from(batch.header.record_count).unwrap_or(0);
+    (records, batch.header.size_bytes() as u64)
 }
 
 /// What the producer hears. A duplicate too waits for the sync: the first copy may be of this group.

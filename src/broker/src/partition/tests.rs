@@ -10,7 +10,9 @@ use protocol::records::{
     validate_produce,
 };
 use runtime::Runtime;
-use storage::{LogConfig, LogDir, LogDirOptions, LogName, ReadRequest};
+use storage::{Log, LogConfig, LogDir, LogDirOptions, LogName, ReadRequest};
+
+use crate::metrics::Metrics;
 
 use super::{FetchWaiter, Partition, ProduceError};
 
@@ -22,6 +24,11 @@ async fn directory(runtime: &Runtime, path: &Path) -> LogDir {
         open_files_max: 100,
     };
     LogDir::open(runtime.clone(), options).await.unwrap()
+}
+
+async fn open(runtime: &Runtime, log: Log, epoch: LeaderEpoch) -> Partition {
+    let metrics = Arc::new(Metrics::new(std::iter::empty()));
+    Partition::open(runtime, log, epoch, Arc::default(), metrics).await.unwrap()
 }
 
 fn name() -> LogName {
@@ -52,7 +59,7 @@ fn acknowledged_batches_are_in_order_and_survive_a_reopening() {
     runtime_tokio::run(|runtime| async move {
         let logs = directory(&runtime, dir.path()).await;
         let log = logs.create_log(&name(), None, LogConfig::default()).await.unwrap();
-        let partition = Partition::open(&runtime, log, LeaderEpoch(0)).await.unwrap();
+        let partition = open(&runtime, log, LeaderEpoch(0)).await;
         let mut answers = Vec::new();
         for _ in 0..300 {
             answers.push(partition.submit(batch("x", None)).await);
@@ -65,7 +72,7 @@ fn acknowledged_batches_are_in_order_and_survive_a_reopening() {
         assert!(partition.submit(batch("late", None)).await.await.is_err(), "closed");
 
         let log = logs.open_log(&name(), LogConfig::default()).await.unwrap();
-        let partition = Partition::open(&runtime, log, LeaderEpoch(1)).await.unwrap();
+        let partition = open(&runtime, log, LeaderEpoch(1)).await;
         assert_eq!(partition.high_watermark(), Offset(300));
         let request = ReadRequest {
             from: Offset(299),
@@ -86,7 +93,7 @@ fn a_repeated_batch_is_acknowledged_with_its_first_offset() {
     runtime_tokio::run(|runtime| async move {
         let logs = directory(&runtime, dir.path()).await;
         let log = logs.create_log(&name(), None, LogConfig::default()).await.unwrap();
-        let partition = Partition::open(&runtime, log, LeaderEpoch(0)).await.unwrap();
+        let partition = open(&runtime, log, LeaderEpoch(0)).await;
         assert_eq!(append(&partition, batch("a", Some(0))).await.unwrap(), 0);
         assert_eq!(append(&partition, batch("b", Some(1))).await.unwrap(), 1);
         assert_eq!(append(&partition, batch("a", Some(0))).await.unwrap(), 0);
@@ -104,7 +111,7 @@ fn a_parked_fetch_wakes_when_more_is_durable() {
     runtime_tokio::run(|runtime| async move {
         let logs = directory(&runtime, dir.path()).await;
         let log = logs.create_log(&name(), None, LogConfig::default()).await.unwrap();
-        let partition = Partition::open(&runtime, log, LeaderEpoch(0)).await.unwrap();
+        let partition = open(&runtime, log, LeaderEpoch(0)).await;
         let waiter = Arc::new(FetchWaiter::default());
         let registration = partition.register(&waiter);
         let answer = partition.submit(batch("x", None)).await;

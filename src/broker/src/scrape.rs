@@ -1,0 +1,166 @@
+//! `/metrics` and health: what can be looked up when somebody asks.
+//!
+//! Start at [`metrics_text`].
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::TopicStats;
+use crate::registry::Topic;
+use crate::shared::Shared;
+
+/// A registry that holds everything `shared` can tell.
+pub(crate) fn registry(shared: &Arc<Shared>) -> Registry {
+    let mut registry = Registry::default();
+    shared.metrics.register(&mut registry);
+    registry.register_collector(Box::new(Lookups { shared: Arc::downgrade(shared) }));
+    registry
+}
+
+/// The registry as OpenMetrics text.
+pub(crate) fn metrics_text(registry: &Registry) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail; a collector of ours that does is left out.
+    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, registry) {
+        tracing::error!(%error, "encode metrics");
+    }
+    text
+}
+
+/// Why the broker should not get requests now; empty when it should.
+pub(crate) fn why_not_ready(shared: &Shared) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if shared.stopping.is_raised() {
+        reasons.push("the broker is stopping".to_owned());
+    }
+    for log in shared.log_dir.offline_logs() {
+        reasons.push(format!("log {log} is offline: see the log for the cause, then restart"));
+    }
+    reasons
+}
+
+/// Looks things up at each scrape.
+struct Lookups {
+    shared: Weak<Shared>,
+}
+
+impl fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookups").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Lookups {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(shared) = self.shared.upgrade() else { return Ok(()) };
+        for (name, help, value) in broker_gauges(&shared) {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let registry = shared.registry.borrow();
+        let topics: Vec<&Arc<Topic>> = registry.topics().collect();
+        encode_topics(&mut encoder, &topics)?;
+        encode_partitions(&mut encoder, &topics)
+    }
+}
+
+/// Facts about the broker as a whole.
+fn broker_gauges(shared: &Shared) -> Vec<(&'static str, &'static str, i64)> {
+    let registry = shared.registry.borrow();
+    let open = registry.topics().flat_map(|topic| topic.partitions.iter().flatten()).count();
+    let image = shared.image.borrow();
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    vec![
+        (
+            "kafka_server_replicamanager_partitioncount",
+            "Partitions open on this broker",
+            count(open as u64),
+        ),
+        (
+            "kafka_server_replicamanager_leadercount",
+            "Partitions this broker leads",
+            count(open as u64),
+        ),
+        (
+            "kafka_server_replicamanager_offlinereplicacount",
+            "Partitions that can not be written until a restart",
+            count(shared.log_dir.offline_logs().len() as u64),
+        ),
+        ("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller", 1),
+        (
+            "kafka_controller_kafkacontroller_globaltopiccount",
+            "Topics of the cluster",
+            count(image.topic_count() as u64),
+        ),
+        (
+            "kafka_controller_kafkacontroller_globalpartitioncount",
+            "Partitions of the cluster",
+            count(image.partition_count()),
+        ),
+        (
+            "kafka_server_socketserver_connectioncount",
+            "Open connections",
+            count(shared.connections.count()),
+        ),
+        (
+            "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+            "Incremental fetch sessions",
+            count(shared.fetch_sessions.count() as u64),
+        ),
+    ]
+}
+
+fn encode_topics(
+    encoder: &mut DescriptorEncoder<'_>,
+    topics: &[&Arc<Topic>],
+) -> Result<(), fmt::Error> {
+    for (at, (name, help, _)) in TopicStats::default().counts().iter().enumerate() {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for topic in topics {
+            let value = ConstCounter::new(topic.stats.counts()[at].2);
+            let labels = [("topic", topic.name.as_ref())];
+            value.encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A fact about one partition: name, help, value.
+type PartitionFact = (&'static str, &'static str, fn(&crate::partition::Partition) -> i64);
+
+const PARTITION_FACTS: &[PartitionFact] = &[
+    ("kafka_log_log_size", "Bytes of a partition's segments", |partition| {
+        i64::try_from(partition.reader().size_bytes()).unwrap_or(i64::MAX)
+    }),
+    ("kafka_log_log_logstartoffset", "First offset", |p| p.reader().log_start().0),
+    ("kafka_log_log_logendoffset", "Offset behind the last record", |p| p.reader().log_end().0),
+    ("klamm_log_durableend", "Offset behind the last durable record", |p| {
+        p.reader().durable_end().0
+    }),
+];
+
+fn encode_partitions(
+    encoder: &mut DescriptorEncoder<'_>,
+    topics: &[&Arc<Topic>],
+) -> Result<(), fmt::Error> {
+    for (name, help, value) in PARTITION_FACTS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for topic in topics {
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let Some(partition) = partition else { continue };
+                let index = index.to_string();
+                let labels = [("topic", topic.name.as_ref()), ("partition", index.as_str())];
+                let gauge = ConstGauge::new(value(partition));
+                gauge.encode(family.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
+}
