@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["frame_reader", "request"],
     // One partition, the metadata that says which there are, and which of them are open here.
     &["controller", "partition"],
-    &["producer_ids", "registry"],
+    &["adopt", "producer_ids", "registry"],
     // What requests mean, without the requests.
     &["fetch"],
     // What every handler gets.

@@ -12,6 +12,7 @@
 // The handlers that change metadata come next; until then its commands have callers in tests only.
 #![allow(dead_code)]
 
+mod adopt;
 mod api;
 mod connection;
 mod controller;

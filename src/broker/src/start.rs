@@ -22,7 +22,7 @@ use crate::controller::{self, Controller, ControllerUnavailable, MetadataLogErro
 use crate::metrics::Metrics;
 use crate::shared::{Parts, Shared};
 use crate::topics::Topics;
-use crate::{api, maintenance, scrape, server};
+use crate::{adopt, api, maintenance, scrape, server};
 
 /// How long a stop waits for connections to get their last answers.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -109,6 +109,8 @@ impl Broker {
             metrics: Arc::new(Metrics::new(api::SERVED.iter().map(|(key, _)| *key))),
         }));
         let metrics = Arc::new(scrape::registry(&shared));
+        let image = shared.image.borrow();
+        adopt::adopt(&shared.log_dir, &image, &config, &controller.handle).await?;
         let mut topics = Topics::new(Arc::clone(&shared));
         topics.apply(&shared.image.borrow()).await;
         controller.handle.unfence_broker(config.node_id, epoch).await?.outcome?;

@@ -10,6 +10,7 @@
 //! Start at [`create_topics`]; the references are Kafka's `ReplicationControlManager`,
 //! `ConfigurationControlManager` and `ClusterControlManager`.
 
+mod adopt;
 mod alter_configs;
 mod brokers;
 mod create_partitions;
@@ -26,6 +27,7 @@ use crate::config::BrokerConfig;
 use crate::image::Image;
 use crate::record::Record;
 
+pub use adopt::{FoundTopic, adopt_topics};
 pub use alter_configs::{
     Alteration, ConfigOp, Replacement, alter_configs, config_resource, incremental_alter_configs,
 };

@@ -23,11 +23,11 @@ use std::sync::Arc;
 
 use metadata::config::BrokerConfig;
 use metadata::controller::{
-    self as decide, Alteration, ControllerError, CreatedTopic, Decision, DeletedTopic,
+    self as decide, Alteration, ControllerError, CreatedTopic, Decision, DeletedTopic, FoundTopic,
     MorePartitions, NewTopic, ProducerIdBlock, Random, Registration, Replacement, TopicRef,
 };
 use metadata::{Image, Record};
-use model::{BrokerEpoch, BrokerId, Offset};
+use model::{BrokerEpoch, BrokerId, Offset, TopicId};
 use protocol::ErrorCode;
 use runtime::sync::{mpsc, oneshot, watch};
 use runtime::{Runtime, Task};
@@ -197,6 +197,18 @@ impl ControllerHandle {
     ) -> Answer<Vec<Result<CreatedTopic, ControllerError>>> {
         self.command(move |image, config, random| {
             decide::create_topics(image, config, &topics, validate_only, random)
+        })
+        .await
+    }
+
+    /// Takes in topics whose logs `broker` found; answers in the order of `found`.
+    pub(crate) async fn adopt_topics(
+        &self,
+        found: Vec<FoundTopic>,
+        broker: BrokerId,
+    ) -> Answer<Vec<Result<TopicId, ControllerError>>> {
+        self.command(move |image, config, random| {
+            decide::adopt_topics(image, config, &found, broker, random)
         })
         .await
     }

@@ -119,7 +119,7 @@ fn create(
     Ok((records, created))
 }
 
-fn check_new_name(image: &Image, name: &str) -> Result<(), ControllerError> {
+pub(super) fn check_new_name(image: &Image, name: &str) -> Result<(), ControllerError> {
     check_topic_name(name)?;
     if RESERVED.contains(&name) {
         return Err(ControllerError::ReservedTopicName { name: name.to_owned() });
@@ -243,7 +243,7 @@ fn new_partition(
 
 /// An id that no topic has. As in Kafka its text does not begin with `-`, so that it is no option on a
 /// command line.
-fn new_id(image: &Image, random: Random<'_>) -> TopicId {
+pub(super) fn new_id(image: &Image, random: Random<'_>) -> TopicId {
     loop {
         let mut bytes = random();
         // The first of the text's characters has the six highest bits; `-` is 62.

@@ -1,0 +1,89 @@
+//! Logs found in the directory that the cluster's metadata does not know.
+//!
+//! In a directory whose metadata has no topics yet, such as one of Apache Kafka, they become topics.
+//! Otherwise they are left over: a topic deleted while its log could not be, or a directory copied
+//! in. Nothing is removed then; the log says what lies there.
+
+use std::collections::BTreeMap;
+
+use metadata::Image;
+use metadata::config::BrokerConfig;
+use metadata::controller::FoundTopic;
+use model::{LeaderEpoch, TopicId};
+use storage::{FoundLog, LogConfig, LogDir};
+
+use crate::controller::{ControllerHandle, ControllerUnavailable};
+
+/// Where Apache Kafka and klamm keep their metadata: no topics.
+const METADATA_LOGS: [&str; 2] = ["__cluster_metadata", "__klamm_metadata"];
+
+/// Makes topics of the logs found, or says what is left over.
+///
+/// # Errors
+/// The controller can not write.
+pub(crate) async fn adopt(
+    log_dir: &LogDir,
+    image: &Image,
+    config: &BrokerConfig,
+    controller: &ControllerHandle,
+) -> Result<(), ControllerUnavailable> {
+    let unknown = log_dir.found().iter().filter(|log| {
+        let is_metadata = METADATA_LOGS.contains(&log.name.topic());
+        !is_metadata && !is_known(image, log)
+    });
+    if image.topic_count() > 0 {
+        for log in unknown {
+            tracing::warn!(log = %log.name, topic_id = ?log.topic_id,
+                "the metadata does not know this log: it is left alone, move it away to be rid of it");
+        }
+        return Ok(());
+    }
+    let mut topics: BTreeMap<String, FoundTopic> = BTreeMap::new();
+    for log in unknown {
+        let Some(epoch) = last_leader_epoch(log_dir, log).await else { continue };
+        let name = log.name.topic().to_owned();
+        let topic = topics.entry(name.clone()).or_insert_with(|| FoundTopic {
+            name,
+            id: log.topic_id,
+            partitions: BTreeMap::new(),
+        });
+        topic.partitions.insert(log.name.partition(), epoch);
+    }
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let topics: Vec<FoundTopic> = topics.into_values().collect();
+    let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+    let adopted = controller.adopt_topics(topics, config.node_id).await?;
+    for (name, outcome) in names.iter().zip(adopted.outcome) {
+        match outcome {
+            Ok(id) => tracing::warn!(topic = %name, %id, "took in a topic found on disk"),
+            Err(error) => tracing::error!(topic = %name, %error, "take in a topic found on disk"),
+        }
+    }
+    Ok(())
+}
+
+fn is_known(image: &Image, log: &FoundLog) -> bool {
+    let by_id = |id: TopicId| image.topic_by_id(id);
+    let topic = log.topic_id.map_or_else(|| image.topic(log.name.topic()), by_id);
+    topic.is_some_and(|topic| {
+        &*topic.name == log.name.topic() && topic.partition(log.name.partition()).is_some()
+    })
+}
+
+/// The epoch of the last leader that wrote to the log; `None` when it can not be opened.
+async fn last_leader_epoch(log_dir: &LogDir, found: &FoundLog) -> Option<LeaderEpoch> {
+    let log = match log_dir.open_log(&found.name, LogConfig::default()).await {
+        Ok(log) => log,
+        Err(error) => {
+            tracing::error!(log = %found.name, %error, "open a log found on disk");
+            return None;
+        }
+    };
+    let epoch = log.latest_leader_epoch().unwrap_or(LeaderEpoch::NONE);
+    if let Err(error) = log.close().await {
+        tracing::error!(log = %found.name, %error, "close a log found on disk");
+    }
+    Some(epoch)
+}

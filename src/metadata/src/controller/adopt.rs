@@ -1,0 +1,69 @@
+//! Topics whose logs were found in a directory that another broker wrote.
+//!
+//! In: what was found. Out: the topics' records, led by the broker that found them. Unlike topics that
+//! clients create they come with ids, partitions and leader epochs of their own.
+
+use std::collections::BTreeMap;
+
+use model::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
+
+use super::create_topics::{check_new_name, new_id};
+use super::{ControllerError, Decision, Draft, Random};
+use crate::config::BrokerConfig;
+use crate::image::Image;
+use crate::record::{PartitionState, Record};
+
+/// A topic found on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundTopic {
+    /// Its name.
+    pub name: String,
+    /// Its id, where its logs know it.
+    pub id: Option<TopicId>,
+    /// The last leader epoch of each partition that was found.
+    pub partitions: BTreeMap<PartitionIndex, LeaderEpoch>,
+}
+
+/// Takes topics in; the answers are in the order of `found`.
+///
+/// Partitions that were not found below one that was are created empty. Leader epochs go on from
+/// those of the logs, so that no epoch has two leaders.
+pub fn adopt_topics(
+    image: &Image,
+    config: &BrokerConfig,
+    found: &[FoundTopic],
+    broker: BrokerId,
+    random: Random<'_>,
+) -> Decision<Vec<Result<TopicId, ControllerError>>> {
+    let mut draft = Draft::new(image, config);
+    let outcome = found
+        .iter()
+        .map(|topic| {
+            check_new_name(&draft.image, &topic.name)?;
+            let id = match topic.id {
+                Some(id) if draft.image.topic_by_id(id).is_none() => id,
+                _ => new_id(&draft.image, random),
+            };
+            draft.accept(records(topic, id, broker));
+            Ok(id)
+        })
+        .collect();
+    draft.decide(outcome)
+}
+
+fn records(topic: &FoundTopic, id: TopicId, broker: BrokerId) -> Vec<Record> {
+    let last = topic.partitions.keys().last().map_or(0, |index| index.0);
+    let partitions = (0..=last).map(PartitionIndex).map(|index| {
+        let epoch = topic.partitions.get(&index).map_or(0, |epoch| epoch.0 + 1);
+        let state = PartitionState {
+            replicas: vec![broker],
+            isr: vec![broker],
+            elr: Vec::new(),
+            leader: broker,
+            leader_epoch: LeaderEpoch(epoch.max(0)),
+            partition_epoch: PartitionEpoch(0),
+        };
+        Record::Partition { topic_id: id, index, state }
+    });
+    std::iter::once(Record::Topic { name: topic.name.clone(), id }).chain(partitions).collect()
+}
