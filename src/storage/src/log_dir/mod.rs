@@ -26,7 +26,7 @@ pub(crate) use registration::Registration;
 use crate::checkpoint::{self, CheckpointError, OffsetsByLog};
 use crate::config::LogConfig;
 use crate::error::{DiskError, LogDirError, OpenError};
-use crate::file_name::DELETED_DIR_SUFFIX;
+use crate::file_name::{CREATING_DIR_SUFFIX, DELETED_DIR_SUFFIX};
 use crate::log::{self, Log, Opening};
 use crate::name::LogName;
 use crate::open_files::OpenFiles;
@@ -118,6 +118,7 @@ impl LogDir {
         let lock = take_lock(&runtime, &path).await?;
         let (identity, by_kafka) = identity::settle(&runtime, &path, node_id, cluster_id).await?;
         let was_clean = take_clean_mark(&runtime, &path).await?;
+        remove_dirs(&runtime, &path, CREATING_DIR_SUFFIX).await?;
         let found = find_logs(&runtime, &path).await?;
         let mut recovery_points = read_offsets(&runtime, &path.join(RECOVERY_POINTS)).await?;
         let mut log_starts = read_offsets(&runtime, &path.join(LOG_STARTS)).await?;
@@ -218,7 +219,7 @@ impl LogDir {
         // say of that one must not meet this one.
         inner.forget_written(name).await?;
         // Under another name first: a crash leaves either the whole log or nothing.
-        let beside = inner.path.join(format!("{name}{DELETED_DIR_SUFFIX}"));
+        let beside = inner.path.join(format!("{name}{CREATING_DIR_SUFFIX}"));
         disk.create_dir_all(&beside).await.map_err(DiskError::at("create", &beside))?;
         if let Some(topic_id) = topic_id {
             partition_metadata::write(&inner.runtime, &beside, topic_id).await?;
@@ -292,16 +293,7 @@ impl LogDir {
     /// Removes the directories of deleted logs for good. To be called when nobody reads them any
     /// more, and after a start.
     pub async fn remove_deleted(&self) -> Result<(), LogDirError> {
-        let inner = &self.inner;
-        let disk = &inner.runtime.disk;
-        let entries = disk.list(&inner.path).await.map_err(DiskError::at("list", &inner.path))?;
-        for entry in entries {
-            if entry.kind == EntryKind::Directory && entry.name.ends_with(DELETED_DIR_SUFFIX) {
-                let path = inner.path.join(&entry.name);
-                disk.remove_dir_all(&path).await.map_err(DiskError::at("remove", &path))?;
-            }
-        }
-        Ok(())
+        remove_dirs(&self.inner.runtime, &self.inner.path, DELETED_DIR_SUFFIX).await
     }
 
     /// Writes down how far every log is synced and where it starts, so that recovery after a crash
@@ -329,6 +321,19 @@ impl LogDir {
         }
         Ok(is_clean)
     }
+}
+
+/// Removes the directories in `path` whose names end with `suffix`.
+async fn remove_dirs(runtime: &Runtime, path: &Path, suffix: &str) -> Result<(), LogDirError> {
+    let disk = &runtime.disk;
+    let entries = disk.list(path).await.map_err(DiskError::at("list", path))?;
+    for entry in entries {
+        if entry.kind == EntryKind::Directory && entry.name.ends_with(suffix) {
+            let path = path.join(&entry.name);
+            disk.remove_dir_all(&path).await.map_err(DiskError::at("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// What a directory knows of a log before it is opened.
