@@ -221,9 +221,6 @@ impl Log {
         let path = self.active.segment.path(FileKind::Log);
         let file = &self.active.file;
         file.set_len(size).await.map_err(DiskError::at("truncate", &path))?;
-        if self.config.durability == Durability::Os {
-            return Ok(());
-        }
         file.sync_data().await.map_err(DiskError::at("sync", &path))
     }
 

@@ -137,11 +137,6 @@ impl Log {
     async fn move_log_start(&mut self, to: Offset) -> Result<(), StorageError> {
         let segments = self.shared.segments();
         let needless = segments.windows(2).take_while(|pair| pair[1].base <= to).count();
-        if needless > 0 {
-            // Once the start is on disk, a restart drops what lies below it.
-            let first = segments[needless].base;
-            self.secure_rest(first).await?;
-        }
         let before = self.log_start();
         self.shared.set_log_start(to);
         if let Err(error) = self.registration.persist().await {
@@ -170,12 +165,11 @@ impl Log {
         self.shared.set_segments(left.to_vec());
         self.forget_epochs_below(self.log_start());
         self.unsynced.closed.retain(|(_, segment)| segment.base >= first);
-        for (at, segment) in removed.iter().enumerate() {
+        for segment in removed {
             self.discard_files(segment, now).await.map_err(|error| self.fail(&error))?;
-            if at + 1 < count {
-                // One after the other, so that a loss of power leaves no hole.
-                self.sync_dir().await.map_err(|error| self.fail(&error))?;
-            }
+            // One after the other, so that a loss of power leaves no hole; the last one too, before
+            // anything is written that knows nothing of it.
+            self.sync_dir().await.map_err(|error| self.fail(&error))?;
         }
         let needless: Vec<Offset> = self.snapshots.range(..first).copied().collect();
         let newest = self.snapshots.last().copied();
@@ -197,8 +191,9 @@ impl Log {
         let dir_changes = self.unsynced.dir_changes;
         self.secure_names(first).await.map_err(|error| self.fail(&error))?;
         self.unsynced.dir_synced = self.unsynced.dir_synced.max(dir_changes);
-        // A recovery believes only snapshots up to its recovery point. Of what goes nothing needs
-        // to be recovered.
+        // A recovery believes only snapshots up to its recovery point. What goes needs no recovery:
+        // the log start, which is written before, lies behind it.
+        debug_assert!(self.log_start() >= first);
         self.shared.retain_unsynced(|segment| segment.base >= first);
         self.shared.set_recovery_point(self.shared.recovery_point().max(first));
         if self.registration.checkpointed_recovery_point() < first {
