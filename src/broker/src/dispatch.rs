@@ -130,11 +130,27 @@ pub(crate) fn answer(shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture
         ApiKey::ApiVersions => serve!(api_versions, ApiVersionsRequest),
         ApiKey::Fetch => serve!(fetch, FetchRequest),
         ApiKey::ListOffsets => serve!(list_offsets, ListOffsetsRequest),
+        ApiKey::Metadata => serve!(metadata, MetadataRequest),
+        ApiKey::CreateTopics => serve!(create_topics, CreateTopicsRequest),
+        ApiKey::DeleteTopics => serve!(delete_topics, DeleteTopicsRequest),
         ApiKey::DeleteRecords => serve!(delete_records, DeleteRecordsRequest),
+        ApiKey::InitProducerId => serve!(init_producer_id, InitProducerIdRequest),
         ApiKey::OffsetForLeaderEpoch => {
             serve!(offset_for_leader_epoch, OffsetForLeaderEpochRequest)
         }
+        ApiKey::DescribeConfigs => serve!(describe_configs, DescribeConfigsRequest),
+        ApiKey::AlterConfigs => serve!(alter_configs, AlterConfigsRequest),
+        ApiKey::DescribeLogDirs => serve!(describe_log_dirs, DescribeLogDirsRequest),
+        ApiKey::CreatePartitions => serve!(create_partitions, CreatePartitionsRequest),
+        ApiKey::IncrementalAlterConfigs => {
+            serve!(incremental_alter_configs, IncrementalAlterConfigsRequest)
+        }
+        ApiKey::DescribeCluster => serve!(describe_cluster, DescribeClusterRequest),
         ApiKey::DescribeProducers => serve!(describe_producers, DescribeProducersRequest),
+        ApiKey::ListConfigResources => serve!(list_config_resources, ListConfigResourcesRequest),
+        ApiKey::DescribeTopicPartitions => {
+            serve!(describe_topic_partitions, DescribeTopicPartitionsRequest)
+        }
         // `open` lets through only what `api::served` lists.
         other => Box::pin(async move { Answer::Close(format!("{other:?} is not served")) }),
     }

@@ -9,9 +9,6 @@
 //!
 //! Start at [`Broker::start`].
 
-// The handlers that change metadata come next; until then its commands have callers in tests only.
-#![allow(dead_code)]
-
 mod adopt;
 mod api;
 mod connection;

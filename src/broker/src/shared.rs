@@ -34,8 +34,6 @@ pub(crate) struct Shared {
     pub(crate) image: watch::Receiver<Image>,
     /// Changes the cluster's metadata.
     pub(crate) controller: ControllerHandle,
-    /// This broker's registration.
-    pub(crate) broker_epoch: BrokerEpoch,
     /// Hands out producer ids.
     pub(crate) producer_ids: ProducerIds,
     /// The topics that are open now.
@@ -80,7 +78,6 @@ impl Shared {
         Shared {
             log_dir,
             image,
-            broker_epoch,
             producer_ids: ids,
             registry: watch::channel(Registry::default()).0,
             fetch_sessions: sessions,

@@ -1,10 +1,23 @@
 //! One file per Kafka API, and the table of what is served.
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
 pub(crate) mod delete_records;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
+pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+mod item;
+pub(crate) mod list_config_resources;
 pub(crate) mod list_offsets;
+pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 
@@ -20,10 +33,22 @@ pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::Produce, 0..=13),
     (ApiKey::Fetch, 4..=18),
     (ApiKey::ListOffsets, 1..=11),
+    (ApiKey::Metadata, 0..=13),
     (ApiKey::ApiVersions, 0..=4),
+    (ApiKey::CreateTopics, 0..=7),
+    (ApiKey::DeleteTopics, 0..=6),
     (ApiKey::DeleteRecords, 0..=2),
+    (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 2..=4),
+    (ApiKey::DescribeConfigs, 0..=4),
+    (ApiKey::AlterConfigs, 0..=2),
+    (ApiKey::DescribeLogDirs, 1..=5),
+    (ApiKey::CreatePartitions, 0..=3),
+    (ApiKey::IncrementalAlterConfigs, 0..=1),
+    (ApiKey::DescribeCluster, 0..=2),
     (ApiKey::DescribeProducers, 0..=0),
+    (ApiKey::ListConfigResources, 0..=1),
+    (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
 
 /// The versions of `api` that are served, if any.
@@ -38,4 +63,23 @@ pub(crate) fn storage_error_code(error: &StorageError) -> ErrorCode {
         | StorageError::DiskFull { .. }
         | StorageError::Corrupt { .. } => ErrorCode::KafkaStorageError,
     }
+}
+
+/// What stands for "not asked for" where a response lists operations (KIP-430).
+pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
+
+/// What a client may do with a topic, as a bit per `AclOperation`; without an authorizer, everything
+/// that makes sense: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
+pub(crate) fn topic_operations(asked: bool) -> i32 {
+    if asked { bits(&[3, 4, 5, 6, 7, 8, 10, 11]) } else { NO_OPERATIONS }
+}
+
+/// The same for the cluster: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS,
+/// IDEMPOTENT_WRITE.
+pub(crate) fn cluster_operations(asked: bool) -> i32 {
+    if asked { bits(&[5, 7, 8, 9, 10, 11, 12]) } else { NO_OPERATIONS }
+}
+
+fn bits(operations: &[u8]) -> i32 {
+    operations.iter().fold(0, |bits, operation| bits | 1 << operation)
 }

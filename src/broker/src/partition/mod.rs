@@ -16,7 +16,7 @@ mod tests;
 mod waiters;
 
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use model::{LeaderEpoch, Offset, Timestamp};
 use protocol::records::ValidatedBatch;
@@ -231,11 +231,6 @@ impl Partition {
     /// Consumers read below this.
     pub(crate) fn high_watermark(&self) -> Offset {
         Offset(self.state.high_watermark.load(Ordering::Acquire))
-    }
-
-    /// Why the partition takes no appends, if it does not.
-    pub(crate) fn offline(&self) -> Option<Arc<str>> {
-        self.state.offline.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Wakes `waiter` at the next rise of the high watermark.
