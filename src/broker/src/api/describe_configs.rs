@@ -21,6 +21,8 @@ use crate::shared::Shared;
 struct Extras {
     synonyms: bool,
     documentation: bool,
+    /// Only version 0 says whether a value is the default; later ones say where it comes from.
+    is_default: bool,
 }
 
 /// A config as several responses tell it.
@@ -46,12 +48,15 @@ pub(crate) fn entry_facts(entry: &Entry) -> EntryFacts {
 /// Describes each resource, in the order of the request.
 pub(crate) async fn handle(
     shared: &Shared,
-    _context: &RequestContext,
+    context: &RequestContext,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let image = shared.image.borrow();
-    let extras =
-        Extras { synonyms: request.include_synonyms, documentation: request.include_documentation };
+    let extras = Extras {
+        synonyms: request.include_synonyms,
+        documentation: request.include_documentation,
+        is_default: context.api_version == 0,
+    };
     let results = request.resources.into_iter().map(|asked| {
         let (configs, error, text) = match entries(shared, &image, &asked) {
             Ok(entries) => (select(&entries, &asked, extras), ErrorCode::None, None),
@@ -121,7 +126,7 @@ fn result(entry: &Entry, extras: Extras) -> DescribeConfigsResourceResult {
         name: facts.name,
         value: facts.value,
         read_only: facts.read_only,
-        is_default: entry.source == Source::Default,
+        is_default: extras.is_default && entry.source == Source::Default,
         config_source: facts.source,
         is_sensitive: facts.is_sensitive,
         synonyms: synonyms.collect(),

@@ -27,6 +27,9 @@ mod special {
     pub(super) const EARLIEST_PENDING_UPLOAD: i64 = -6;
 }
 
+/// The first version that tells the leader epoch of the offset.
+const LEADER_EPOCH_FROM: i16 = 4;
+
 /// Looks up each partition's time.
 pub(crate) async fn handle(
     shared: &Shared,
@@ -44,7 +47,11 @@ pub(crate) async fn handle(
                 Some(partition) => look_up(partition, asked, context.api_version).await,
                 None => Err(ErrorCode::UnknownTopicOrPartition),
             };
-            partitions.push(answer(asked.partition_index, found));
+            let mut partition = answer(asked.partition_index, found);
+            if context.api_version < LEADER_EPOCH_FROM {
+                partition.leader_epoch = -1;
+            }
+            partitions.push(partition);
         }
         let name = asked.name;
         topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() });

@@ -9,6 +9,7 @@ use runtime::Runtime;
 use runtime::tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 mod produce;
+mod versions;
 
 use metadata::config::{BrokerConfig, Property};
 
