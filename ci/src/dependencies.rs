@@ -4,7 +4,7 @@
 //! table of bans is the one of reproducible runs: what the broker reaches may not draw randomness
 //! or time by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -70,6 +70,15 @@ const BANS: &[Ban] = &[
     },
 ];
 
+/// Crates that the binary holds in more than one version, and why that is so for now.
+const DUPLICATES: &[(&str, &str)] = &[
+    ("console", "our own crate, and the terminal library of indicatif"),
+    ("embedded-io", "postcard implements the traits of two versions"),
+    ("rand_core", "imbl is one version behind"),
+    ("rand_xoshiro", "imbl is one version behind"),
+    ("syn", "macros move to a new version one by one; they are not shipped"),
+];
+
 /// Runs the check, and cargo-deny if it is there.
 ///
 /// # Errors
@@ -109,6 +118,31 @@ pub fn check(metadata: &Metadata) -> Vec<Finding> {
             let text = format!("the broker reaches it through {through}: {}", ban.why);
             findings.push(finding(package, text));
         }
+    }
+    findings.extend(duplicates(metadata));
+    findings
+}
+
+/// Crates that come in several versions into the binary without being listed, or are listed in vain.
+fn duplicates(metadata: &Metadata) -> Vec<Finding> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for id in metadata.reached_from("klamm").keys() {
+        if let Some(package) = metadata.package(id) {
+            versions.entry(&package.name).or_default().insert(&package.version);
+        }
+    }
+    let several = |name: &str| versions.get(name).is_some_and(|versions| versions.len() > 1);
+    let is_listed = |name: &str| DUPLICATES.iter().any(|(listed, _)| *listed == name);
+    let mut findings = Vec::new();
+    for (name, versions) in versions.iter().filter(|(name, _)| several(name) && !is_listed(name)) {
+        let versions = versions.iter().copied().collect::<Vec<_>>().join(" and ");
+        let text =
+            format!("comes in {versions}: bring its users together, or list it with a reason");
+        findings.push(Finding { path: (*name).to_owned(), line: 0, rule: "duplicates", text });
+    }
+    for (name, _) in DUPLICATES.iter().filter(|(name, _)| !several(name)) {
+        let text = "is listed as a duplicate and comes in one version".to_owned();
+        findings.push(Finding { path: (*name).to_owned(), line: 0, rule: "duplicates", text });
     }
     findings
 }
