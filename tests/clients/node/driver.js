@@ -114,6 +114,8 @@ const operations = {
 
   async delete_records({ topic, partition, before }) {
     const partitions = [{ partition, offset: String(before) }]
+    // The library looks for the leader only in what it knows of topics it has asked about.
+    await admin.fetchTopicOffsets(topic)
     await admin.deleteTopicRecords({ topic, partitions })
     return { low_watermark: null }
   },
