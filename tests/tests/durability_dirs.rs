@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::child::run;
+use tests::child::wait_for;
 use tests::driver::{Driver, Produce, Range};
 use tests::install::{self, Tool};
 use tests::matrix::clients::{FRANZ_GO, JAVA_4_3};
@@ -178,6 +179,7 @@ fn opens_a_foreign_directory(is_killed: bool) {
         let data = kafka.data();
         let written = write_into_kafka(&kafka, directory.path())?;
         if is_killed {
+            begins_durably(&data, "shortened 0 33")?;
             kafka.kill()?;
         } else {
             kafka.stop()?;
@@ -190,6 +192,15 @@ fn opens_a_foreign_directory(is_killed: bool) {
         goes_on_reading(&klamm, directory.path(), &written).with_context(|| klamm.log_tail())
     })();
     outcome.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+/// Waits until Kafka's checkpoint of where logs begin has `line`.
+fn begins_durably(data: &Path, line: &str) -> Result<()> {
+    let checkpoint = data.join("log-start-offset-checkpoint");
+    wait_for("Kafka's checkpoint of log starts", Duration::from_secs(30), || {
+        let text = std::fs::read_to_string(&checkpoint).unwrap_or_default();
+        Ok(text.lines().any(|found| found == line).then_some(()))
+    })
 }
 
 /// What a partition held, and where it began.

@@ -116,6 +116,8 @@ fn settings(port: u16, controller_port: u16, data: &Path) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "process.roles=broker,controller\nnode.id=1")?;
     writeln!(text, "controller.quorum.voters=1@127.0.0.1:{controller_port}")?;
+    // Apache Kafka writes down where a log begins only every minute.
+    writeln!(text, "log.flush.start.offset.checkpoint.interval.ms=100")?;
     writeln!(
         text,
         "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"

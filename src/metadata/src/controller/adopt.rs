@@ -54,14 +54,15 @@ pub fn adopt_topics(
 fn records(topic: &FoundTopic, id: TopicId, broker: BrokerId) -> Vec<Record> {
     let last = topic.partitions.keys().last().map_or(0, |index| index.0);
     let partitions = (0..=last).map(PartitionIndex).map(|index| {
-        let epoch = topic.partitions.get(&index).map_or(0, |epoch| epoch.0 + 1);
+        let epoch = topic.partitions.get(&index).map_or(0, |epoch| epoch.0 + 1).max(0);
         let state = PartitionState {
             replicas: vec![broker],
             isr: vec![broker],
             elr: Vec::new(),
             leader: broker,
-            leader_epoch: LeaderEpoch(epoch.max(0)),
-            partition_epoch: PartitionEpoch(0),
+            leader_epoch: LeaderEpoch(epoch),
+            // Every change of the leader was a change.
+            partition_epoch: PartitionEpoch(epoch),
         };
         Record::Partition { topic_id: id, index, state }
     });
