@@ -1,8 +1,8 @@
 //! Logs found in the directory that the cluster's metadata does not know.
 //!
 //! In a directory whose metadata has no topics yet, such as one of Apache Kafka, they become topics.
-//! Otherwise they are left over: a topic deleted while its log could not be, or a directory copied
-//! in. Nothing is removed then; the log says what lies there.
+//! Otherwise they are left over: of a topic whose deletion a crash interrupted, or copied in. They are
+//! moved out of the way of topics to come, and kept, as Kafka does with stray logs.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +33,7 @@ pub(crate) async fn adopt(
     });
     if image.topic_count() > 0 {
         for log in unknown {
-            tracing::warn!(log = %log.name, topic_id = ?log.topic_id,
-                "the metadata does not know this log: it is left alone, move it away to be rid of it");
+            set_aside(log_dir, log).await;
         }
         return Ok(());
     }
@@ -62,6 +61,15 @@ pub(crate) async fn adopt(
         }
     }
     Ok(())
+}
+
+async fn set_aside(log_dir: &LogDir, log: &FoundLog) {
+    let (name, topic_id) = (&log.name, log.topic_id);
+    match log_dir.set_aside(name).await {
+        Ok(kept) => tracing::warn!(log = %name, ?topic_id, kept = %kept.display(),
+            "the metadata does not know this log: it is moved aside, remove it when it is not missed"),
+        Err(error) => tracing::error!(log = %name, ?topic_id, %error, "move a stray log aside"),
+    }
 }
 
 fn is_known(image: &Image, log: &FoundLog) -> bool {

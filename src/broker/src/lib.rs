@@ -1,6 +1,6 @@
 //! The broker: what a Kafka client talks to.
 //!
-//! In: a [`Runtime`] and a [`BrokerConfig`]. Out: Kafka's protocol on the configured listeners, logs
+//! In: a [`runtime::Runtime`] and a [`BrokerConfig`]. Out: Kafka's protocol on the configured listeners, logs
 //! in the configured directory.
 //!
 //! A request goes from `server` and `connection` over `dispatch` to its file in `api`; Produce and

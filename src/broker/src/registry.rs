@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use model::{FastMap, Offset, TopicId};
-use protocol::StrBytes;
 use protocol::records::ProduceRules;
+use protocol::{ErrorCode, StrBytes};
 
 use crate::metrics::TopicStats;
 use crate::partition::Partition;
@@ -31,6 +31,15 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
+    /// Why there is no open partition with this index: it does not exist, or its log could not be
+    /// opened.
+    pub(crate) fn missing(&self, index: i32) -> ErrorCode {
+        match usize::try_from(index) {
+            Ok(index) if index < self.partitions.len() => ErrorCode::KafkaStorageError,
+            _ => ErrorCode::UnknownTopicOrPartition,
+        }
+    }
+
     /// The partition with this index, if it is open here.
     pub(crate) fn partition(&self, index: i32) -> Option<&Partition> {
         self.partitions.get(usize::try_from(index).ok()?)?.as_ref()
@@ -78,6 +87,15 @@ impl Registry {
     /// The topic of this name.
     pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<Topic>> {
         self.by_name.get(name)
+    }
+
+    /// The partition of the topic with this name.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION, or KAFKA_STORAGE_ERROR when its log could not be opened.
+    pub(crate) fn partition(&self, topic: &str, index: i32) -> Result<&Partition, ErrorCode> {
+        let topic = self.by_name(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        topic.partition(index).ok_or_else(|| topic.missing(index))
     }
 
     /// The topic with this id.

@@ -43,6 +43,16 @@ pub(crate) fn why_not_ready(shared: &Shared) -> Vec<String> {
     for log in shared.log_dir.offline_logs() {
         reasons.push(format!("log {log} is offline: see the log for the cause, then restart"));
     }
+    let registry = shared.registry.borrow();
+    for topic in registry.topics() {
+        let closed = topic.partitions.iter().filter(|partition| partition.is_none()).count();
+        if closed > 0 {
+            let topic = &topic.name;
+            reasons.push(format!(
+                "{closed} partitions of topic {topic} could not be opened: see the log for the cause"
+            ));
+        }
+    }
     reasons
 }
 

@@ -10,6 +10,8 @@ pub(crate) const SWAP_SUFFIX: &str = ".swap";
 pub(crate) const TMP_SUFFIX: &str = ".tmp";
 /// Ends the name of the directory of a log that is being created.
 pub(crate) const CREATING_DIR_SUFFIX: &str = "-new";
+/// Ends the name of the directory of a log that no topic claims, as in Apache Kafka.
+pub(crate) const STRAY_DIR_SUFFIX: &str = "-stray";
 /// Ends the name of the directory of a deleted log.
 pub(crate) const DELETED_DIR_SUFFIX: &str = "-delete";
 

@@ -58,7 +58,7 @@ pub(crate) async fn handle(
 
 async fn delete(topic: &Topic, asked: &DeleteRecordsPartition) -> Result<Offset, ErrorCode> {
     let index = asked.partition_index;
-    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic.partition(index).ok_or_else(|| topic.missing(index))?;
     if topic.is_internal {
         return Err(ErrorCode::InvalidTopicException);
     }

@@ -19,15 +19,11 @@ pub(crate) async fn handle(
     let registry = shared.registry.borrow();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics {
-        let topic = registry.by_name(&asked.name);
         let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
         for index in asked.partition_indexes {
-            let partition = topic.and_then(|topic| topic.partition(index));
-            let producers = match partition {
-                Some(partition) => {
-                    partition.producers().await.ok_or(ErrorCode::NotLeaderOrFollower)
-                }
-                None => Err(ErrorCode::UnknownTopicOrPartition),
+            let producers = match registry.partition(&asked.name, index) {
+                Ok(partition) => partition.producers().await.ok_or(ErrorCode::NotLeaderOrFollower),
+                Err(error) => Err(error),
             };
             let (error, producers) = match producers {
                 Ok(producers) => (ErrorCode::None, producers),

@@ -38,14 +38,12 @@ pub(crate) async fn handle(
 ) -> ListOffsetsResponse {
     let registry = shared.registry.borrow();
     let mut topics = Vec::with_capacity(request.topics.len());
-    for asked in request.topics {
-        let topic = registry.by_name(&asked.name);
-        let mut partitions = Vec::with_capacity(asked.partitions.len());
-        for asked in &asked.partitions {
-            let partition = topic.and_then(|topic| topic.partition(asked.partition_index));
-            let found = match partition {
-                Some(partition) => look_up(partition, asked, context.api_version).await,
-                None => Err(ErrorCode::UnknownTopicOrPartition),
+    for asked_topic in request.topics {
+        let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
+        for asked in &asked_topic.partitions {
+            let found = match registry.partition(&asked_topic.name, asked.partition_index) {
+                Ok(partition) => look_up(partition, asked, context.api_version).await,
+                Err(error) => Err(error),
             };
             let mut partition = answer(asked.partition_index, found);
             if context.api_version < LEADER_EPOCH_FROM {
@@ -53,7 +51,7 @@ pub(crate) async fn handle(
             }
             partitions.push(partition);
         }
-        let name = asked.name;
+        let name = asked_topic.name;
         topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() });
     }
     ListOffsetsResponse { topics, ..Default::default() }

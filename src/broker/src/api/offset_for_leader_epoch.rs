@@ -21,10 +21,10 @@ pub(crate) async fn handle(
 ) -> OffsetForLeaderEpochResponse {
     let registry = shared.registry.borrow();
     let topics = request.topics.into_iter().map(|asked| {
-        let topic = registry.by_name(&asked.topic);
+        let name = &asked.topic;
         let look_up = |asked: &OffsetForLeaderPartition| {
-            let partition = topic.and_then(|topic| topic.partition(asked.partition));
-            partition.ok_or(ErrorCode::UnknownTopicOrPartition).and_then(|p| end_of(p, asked))
+            let partition = registry.partition(name, asked.partition);
+            partition.and_then(|partition| end_of(partition, asked))
         };
         let answer = |asked: &OffsetForLeaderPartition| match look_up(asked) {
             Ok(end) => end,

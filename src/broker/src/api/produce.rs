@@ -109,8 +109,8 @@ fn accept<'a>(
         let text = "clients do not write to internal topics";
         return Err(Refusal::Code(ErrorCode::InvalidTopicException, text));
     }
-    let unknown = Refusal::Code(ErrorCode::UnknownTopicOrPartition, "no such partition here");
-    let partition = topic.partition(data.index).ok_or(unknown)?;
+    let missing = || Refusal::Code(topic.missing(data.index), "no such partition is open here");
+    let partition = topic.partition(data.index).ok_or_else(missing)?;
     let records = data.records.as_ref().map(Records::to_bytes).unwrap_or_default();
     let rules = ProduceRules { produce_version: context.api_version, ..topic.rules };
     let now = shared.runtime.clock.wall();

@@ -57,7 +57,7 @@ pub(crate) fn find<'a>(
         TopicKey::Name(name) => registry.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?,
         TopicKey::Id(id) => registry.by_id(*id).ok_or(ErrorCode::UnknownTopicId)?,
     };
-    topic.partition(wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)
+    topic.partition(wanted.partition).ok_or_else(|| topic.missing(wanted.partition))
 }
 
 /// Reads all of `wanted` in order, as far as the limits go.

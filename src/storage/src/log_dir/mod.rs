@@ -26,7 +26,7 @@ pub(crate) use registration::Registration;
 use crate::checkpoint::{self, CheckpointError, OffsetsByLog};
 use crate::config::LogConfig;
 use crate::error::{DiskError, LogDirError, OpenError};
-use crate::file_name::{CREATING_DIR_SUFFIX, DELETED_DIR_SUFFIX};
+use crate::file_name::{CREATING_DIR_SUFFIX, DELETED_DIR_SUFFIX, STRAY_DIR_SUFFIX};
 use crate::log::{self, Log, Opening};
 use crate::name::LogName;
 use crate::open_files::OpenFiles;
@@ -273,13 +273,24 @@ impl LogDir {
     /// Deletes a log that is not open: its directory is renamed, durably; its files go with
     /// [`LogDir::remove_deleted`].
     pub async fn delete_log(&self, name: &LogName) -> Result<(), LogDirError> {
+        self.rename_away(name, DELETED_DIR_SUFFIX).await.map(drop)
+    }
+
+    /// Moves a log that is not open, and that no topic claims, out of the way: its directory is
+    /// renamed, durably, and kept. Its new path.
+    pub async fn set_aside(&self, name: &LogName) -> Result<PathBuf, LogDirError> {
+        self.rename_away(name, STRAY_DIR_SUFFIX).await
+    }
+
+    async fn rename_away(&self, name: &LogName, suffix: &str) -> Result<PathBuf, LogDirError> {
         let inner = &self.inner;
         let disk = &inner.runtime.disk;
         if inner.lock().open.contains_key(name) {
             return Err(LogDirError::LogOpen(name.clone()));
         }
         let from = inner.path.join(name.to_string());
-        let to = inner.path.join(deleted_dir_name(name, random_uuid(&inner.runtime, "delete")));
+        let unique = random_uuid(&inner.runtime, "delete");
+        let to = inner.path.join(renamed_dir_name(name, unique, suffix));
         disk.rename(&from, &to).await.map_err(DiskError::at("rename", &from))?;
         disk.sync_dir(&inner.path).await.map_err(DiskError::at("sync", &inner.path))?;
         let mut state = inner.lock();
@@ -287,7 +298,7 @@ impl LogDir {
         state.log_starts.remove(name);
         state.cleaned.remove(name);
         state.untouched.remove(name);
-        Ok(())
+        Ok(to)
     }
 
     /// Removes the directories of deleted logs for good. To be called when nobody reads them any
@@ -487,9 +498,9 @@ fn random_uuid(runtime: &Runtime, concern: &str) -> Uuid {
 }
 
 /// Kafka's form: name, a unique part, the suffix; the name gives way when it is too long.
-fn deleted_dir_name(name: &LogName, id: Uuid) -> String {
+fn renamed_dir_name(name: &LogName, id: Uuid, suffix: &str) -> String {
     let unique: String = id.0.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut stem = name.to_string();
-    stem.truncate(DIR_NAME_LEN_MAX - unique.len() - 1 - DELETED_DIR_SUFFIX.len());
-    format!("{stem}.{unique}{DELETED_DIR_SUFFIX}")
+    stem.truncate(DIR_NAME_LEN_MAX - unique.len() - 1 - suffix.len());
+    format!("{stem}.{unique}{suffix}")
 }
