@@ -9,6 +9,7 @@ use runtime::Runtime;
 use runtime::tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 mod produce;
+mod stray;
 mod versions;
 
 use metadata::config::{BrokerConfig, Property};
