@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use model::{FastMap, Offset, TopicId};
+use metadata::Image;
+use model::{FastMap, TopicId};
 use protocol::records::ProduceRules;
 use protocol::{ErrorCode, StrBytes};
 
@@ -47,19 +48,13 @@ impl Topic {
 }
 
 /// All topics, by name and by id.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Registry {
-    /// The metadata image that this table reflects.
-    pub(crate) applied: Offset,
+    /// The metadata that this table reflects: what handlers tell clients, so that nobody hears of a
+    /// topic before it can be used.
+    pub(crate) image: Image,
     by_name: FastMap<StrBytes, Arc<Topic>>,
     by_id: FastMap<TopicId, Arc<Topic>>,
-}
-
-impl Default for Registry {
-    fn default() -> Registry {
-        let applied = Offset(-1);
-        Registry { applied, by_name: FastMap::default(), by_id: FastMap::default() }
-    }
 }
 
 impl Registry {

@@ -85,7 +85,7 @@ impl Collector for Lookups {
 fn broker_gauges(shared: &Shared) -> Vec<(&'static str, &'static str, i64)> {
     let registry = shared.registry.borrow();
     let open = registry.topics().flat_map(|topic| topic.partitions.iter().flatten()).count();
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     vec![
         (

@@ -93,11 +93,16 @@ impl Shared {
         }
     }
 
+    /// The metadata as this broker serves it.
+    pub(crate) fn applied_image(&self) -> Image {
+        self.registry.borrow().image.clone()
+    }
+
     /// Waits until this broker has opened what the image of `offset` says.
     pub(crate) async fn wait_applied(&self, offset: Offset) {
         let mut registry = self.registry.subscribe();
         // The table lives as long as the broker.
-        let _ = registry.wait_for(|registry| registry.applied >= offset).await;
+        let _ = registry.wait_for(|registry| registry.image.offset() >= offset).await;
     }
 
     /// Waits for `duration`; `false` when the broker stops meanwhile.

@@ -113,8 +113,10 @@ impl Broker {
         adopt::adopt(&shared.log_dir, &image, &config, &controller.handle).await?;
         let mut topics = Topics::new(Arc::clone(&shared));
         topics.apply(&shared.image.borrow()).await;
-        controller.handle.unfence_broker(config.node_id, epoch).await?.outcome?;
         runtime::spawn(&runtime, "topics", topics.run());
+        let unfenced = controller.handle.unfence_broker(config.node_id, epoch).await?;
+        unfenced.outcome?;
+        shared.wait_applied(unfenced.offset).await;
         maintenance::start(&shared);
         let addresses = bound.iter().map(|bound| bound.address).collect();
         for Bound { name, listener, .. } in bound {

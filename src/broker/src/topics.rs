@@ -87,7 +87,7 @@ impl Topics {
             let entry = self.entry(image, topic, &registry, &opened).await;
             registry.insert(Arc::new(entry));
         }
-        registry.applied = image.offset();
+        registry.image = image.clone();
         self.applied = image.clone();
         self.shared.registry.send(registry);
     }

@@ -74,7 +74,7 @@ fn answer(
         Ok(created) => created,
         Err(error) => return failed(name, error.code(), error.to_string()),
     };
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let layers = shared.config.layers(&image);
     let entries = metadata::config::describe_topic(&created.overrides, &layers);
     let configs = entries.iter().map(|entry| {

@@ -31,7 +31,7 @@ pub(crate) async fn handle(
             return failed(endpoint_type, ErrorCode::UnsupportedEndpointType, text);
         }
     }
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let brokers = image.brokers().filter(|broker| request.include_fenced_brokers || !broker.fenced);
     let brokers = brokers.filter_map(|broker| {
         let endpoint = broker.endpoint(&context.connection.listener)?;

@@ -51,7 +51,7 @@ pub(crate) async fn handle(
     context: &RequestContext,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let extras = Extras {
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,

@@ -19,7 +19,7 @@ pub(crate) async fn handle(
     _context: &RequestContext,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let (from, first) = match &request.cursor {
         Some(cursor) => (cursor.topic_name.clone(), cursor.partition_index.max(0)),
         None => (StrBytes::default(), 0),

@@ -33,7 +33,7 @@ pub(crate) async fn handle(
         let error_code = ErrorCode::UnsupportedVersion.code();
         return ListConfigResourcesResponse { error_code, ..Default::default() };
     }
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let config_resources = types.iter().flat_map(|&resource_type| {
         names(&image, resource_type).into_iter().map(move |name| Listed {
             resource_name: StrBytes::from(name),

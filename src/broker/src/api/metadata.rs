@@ -39,7 +39,7 @@ pub(crate) async fn handle(
         Some(topics) if request.allow_auto_topic_creation => create_missing(shared, topics).await,
         _ => Refused::new(),
     };
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let with_operations = request.include_topic_authorized_operations;
     let topics = match asked {
         None => image.topics().map(|topic| describe(&image, topic, with_operations)).collect(),
@@ -83,7 +83,7 @@ async fn create_missing(shared: &Shared, asked: &[MetadataRequestTopic]) -> Refu
     if !shared.config.auto_create_topics_enable {
         return Refused::new();
     }
-    let image = shared.image.borrow();
+    let image = shared.applied_image();
     let is_missing = |name: &&StrBytes| {
         image.topic(name).is_none() && check_topic_name(name).is_ok() && !is_internal_topic(name)
     };
