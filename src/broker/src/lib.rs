@@ -35,3 +35,4 @@ mod topics;
 
 pub use metadata::config::BrokerConfig;
 pub use start::{Broker, StartError};
+pub use storage::LogDirError;

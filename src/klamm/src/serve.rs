@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::Broker;
+use broker::{Broker, LogDirError, StartError};
 use console::{Console, ConsoleConfig, Facts, Health, MetricsFormat, Reason};
 use metadata::config::{BrokerConfig, Property, parse_properties};
 use runtime::Runtime;
@@ -125,9 +125,8 @@ async fn until_stopped(
     ready: impl Fn(&str) -> String,
 ) -> Result<(), Failure> {
     let http = config.http_listener.clone();
-    let broker = Broker::start(runtime.clone(), config)
-        .await
-        .map_err(|error| Failure::new("start the broker").because(error).hint(hint))?;
+    let broker =
+        Broker::start(runtime.clone(), config).await.map_err(|error| not_started(error, hint))?;
     let console = match http {
         Some(address) => Some(serve_http(&runtime, &broker, &address).await?),
         None => None,
@@ -148,6 +147,22 @@ async fn until_stopped(
             tracing::warn!(?signal, "stopping at once; the next start recovers the logs");
             std::process::exit(ABORTED);
         }
+    }
+}
+
+/// What to do about a broker that did not start.
+fn not_started(error: StartError, listen_hint: &str) -> Failure {
+    let hint = match &error {
+        StartError::Listen { .. } => Some(listen_hint),
+        StartError::LogDir(LogDirError::InUse { .. }) => {
+            Some("another broker runs there: stop it, or name another directory (--dir, log.dirs)")
+        }
+        StartError::LogDir(_) | StartError::Metadata(_) | StartError::Register(_) => None,
+    };
+    let failure = Failure::new("start the broker").because(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
