@@ -16,8 +16,6 @@ mod check;
 mod delta;
 mod replay;
 mod snapshot;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
