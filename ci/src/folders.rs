@@ -14,7 +14,16 @@ const SOURCES: &str = "src/broker/src/";
 /// Modules of `broker`, from the ground up. Those of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     // Words, values, accounts.
-    &["config", "error", "metrics", "open_connections", "settings", "stopping", "topic_settings"],
+    &[
+        "config",
+        "dir_health",
+        "error",
+        "metrics",
+        "open_connections",
+        "settings",
+        "stopping",
+        "topic_settings",
+    ],
     &["frame_reader", "request"],
     // One partition, the metadata that says which there are, and which of them are open here.
     &["controller", "partition"],

@@ -13,6 +13,7 @@ mod adopt;
 mod api;
 mod connection;
 mod controller;
+mod dir_health;
 mod dispatch;
 mod fetch;
 mod frame_reader;

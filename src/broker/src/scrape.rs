@@ -40,6 +40,9 @@ pub(crate) fn why_not_ready(shared: &Shared) -> Vec<String> {
     if shared.stopping.is_raised() {
         reasons.push("the broker is stopping".to_owned());
     }
+    if let Some(reason) = shared.dir_health.offline() {
+        reasons.push(format!("the log directory is offline until a restart: {reason}"));
+    }
     for log in shared.log_dir.offline_logs() {
         reasons.push(format!("log {log} is offline: see the log for the cause, then restart"));
     }

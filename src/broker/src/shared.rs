@@ -11,6 +11,7 @@ use runtime::sync::{Notify, Semaphore, watch};
 use storage::LogDir;
 
 use crate::controller::ControllerHandle;
+use crate::dir_health::DirHealth;
 use crate::fetch::SessionCache;
 use crate::frame_reader::BUDGET_UNIT_BYTES;
 use crate::metrics::Metrics;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) request_memory_units: u32,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// Whether the disk can be trusted.
+    pub(crate) dir_health: Arc<DirHealth>,
     /// Who is connected.
     pub(crate) connections: Connections,
     /// Woken when the last connection is gone.
@@ -82,6 +85,7 @@ impl Shared {
             registry: watch::channel(Registry::default()).0,
             fetch_sessions: sessions,
             metrics,
+            dir_health: Arc::default(),
             request_memory: Arc::new(Semaphore::new(units)),
             request_memory_units: units as u32,
             connections: Connections::default(),

@@ -16,7 +16,7 @@ use runtime::sync::mpsc;
 use storage::{LogConfig, LogName, OpenError};
 
 use crate::metrics::TopicStats;
-use crate::partition::Partition;
+use crate::partition::{Context, Partition};
 use crate::registry::{Registry, Topic};
 use crate::shared::Shared;
 use crate::topic_settings::{log_config, produce_rules};
@@ -246,9 +246,12 @@ async fn try_open(
         Err(OpenError::AlreadyExists(_)) => log_dir.open_log(&name, config).await?,
         other => other?,
     };
-    let (stats, metrics) = (Arc::clone(&opening.stats), Arc::clone(&shared.metrics));
-    let epoch = opening.leader_epoch;
-    Ok(Partition::open(&shared.runtime, log, epoch, stats, metrics).await?)
+    let context = Context {
+        stats: Arc::clone(&opening.stats),
+        metrics: Arc::clone(&shared.metrics),
+        health: Arc::clone(&shared.dir_health),
+    };
+    Ok(Partition::open(&shared.runtime, log, opening.leader_epoch, context).await?)
 }
 
 /// Gives open partitions the leader epochs of `topic`.

@@ -15,8 +15,8 @@ mod owner;
 mod tests;
 mod waiters;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use model::{LeaderEpoch, Offset, Timestamp};
 use protocol::records::ValidatedBatch;
@@ -27,6 +27,7 @@ use storage::{
     ProducerDescription, StorageError,
 };
 
+use crate::dir_health::DirHealth;
 use crate::metrics::{Metrics, TopicStats};
 use waiters::Waiters;
 pub(crate) use waiters::{FetchWaiter, Registration};
@@ -89,12 +90,23 @@ enum Order {
     Close(oneshot::Sender<Result<(), StorageError>>),
 }
 
+/// What a partition shares with others.
+#[derive(Clone)]
+pub(crate) struct Context {
+    /// With the partitions of its topic.
+    pub(crate) stats: Arc<TopicStats>,
+    /// With all partitions.
+    pub(crate) metrics: Arc<Metrics>,
+    /// With all partitions of its directory.
+    pub(crate) health: Arc<DirHealth>,
+}
+
 /// What the owner and the users of a partition share.
 struct State {
     reader: LogReader,
     leader_epoch: AtomicI32,
     high_watermark: AtomicI64,
-    offline: Mutex<Option<Arc<str>>>,
+    health: Arc<DirHealth>,
     waiters: Waiters,
     stats: Arc<TopicStats>,
     metrics: Arc<Metrics>,
@@ -116,8 +128,7 @@ impl Partition {
         runtime: &Runtime,
         mut log: Log,
         leader_epoch: LeaderEpoch,
-        stats: Arc<TopicStats>,
-        metrics: Arc<Metrics>,
+        context: Context,
     ) -> Result<Partition, StorageError> {
         // Before any append, so that every offset belongs to an epoch (KAFKA-7415).
         log.assign_leader_epoch(leader_epoch).await?;
@@ -126,10 +137,10 @@ impl Partition {
             reader: log.reader(),
             leader_epoch: AtomicI32::new(leader_epoch.0),
             high_watermark: AtomicI64::new(log.durable_end().0),
-            offline: Mutex::new(None),
+            health: context.health,
             waiters: Waiters::default(),
-            stats,
-            metrics,
+            stats: context.stats,
+            metrics: context.metrics,
         });
         let (orders, queue) = mpsc::channel(QUEUE_MAX);
         let clock = Arc::clone(&runtime.clock);

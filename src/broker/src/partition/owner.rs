@@ -3,8 +3,8 @@
 //! It drains its queue, appends all waiting batches with one write, syncs once, and then answers
 //! all of them. While a sync is on its way the queue fills up, so a slower disk makes larger groups.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use model::{LeaderEpoch, Offset};
 use runtime::Clock;
@@ -88,14 +88,24 @@ impl Owner {
             return;
         }
         let Group { batches, answers, .. } = std::mem::take(group);
+        if let Some(error) = self.offline() {
+            for answer in answers {
+                self.state.stats.refused();
+                // A client that is gone no longer wants to know.
+                let _ = answer.send(Err(ProduceError::Refused(error.clone().into())));
+            }
+            return;
+        }
         let begun = self.clock.now();
         let sizes: Vec<(u64, u64)> = batches.iter().map(size).collect();
         let epoch = LeaderEpoch(self.state.leader_epoch.load(Ordering::Acquire));
         let outcomes = self.log.append(batches, epoch, self.clock.wall()).await;
         let synced = self.log.sync().await;
-        if let Err(error) = &synced {
+        if let Err(error @ StorageError::Offline { .. }) = &synced {
             self.go_offline(error);
         }
+        // Another log may have failed meanwhile: its disk is this one's.
+        let synced = self.offline().map_or(synced, Err);
         self.publish();
         self.state.metrics.committed(answers.len(), self.clock.now().since(begun));
         let log_start = self.log.log_start();
@@ -188,13 +198,18 @@ impl Owner {
         }
     }
 
-    /// Remembers, once, why the partition takes no appends any more.
+    /// Takes the whole directory offline: what happened here can happen to every log on the disk.
     fn go_offline(&self, error: &StorageError) {
-        let mut offline = self.state.offline.lock().unwrap_or_else(PoisonError::into_inner);
-        if offline.is_none() {
-            tracing::error!(log = %self.log.name(), %error, "partition is offline");
-            *offline = Some(Arc::from(error.to_string()));
+        if self.state.health.fail(&error.to_string()) {
+            tracing::error!(log = %self.log.name(), %error,
+                "the log directory is offline: nothing is acknowledged until a restart");
         }
+    }
+
+    /// The error that every append gets once the directory is offline.
+    fn offline(&self) -> Option<StorageError> {
+        let reason = Arc::clone(self.state.health.offline()?);
+        Some(StorageError::Offline { log: self.log.name().clone(), reason })
     }
 }
 

@@ -1,7 +1,10 @@
 //! A partition on a real disk: acknowledgements, order, wake-ups, what a reopened log holds.
 
+mod failing_disk;
+
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence};
@@ -12,9 +15,12 @@ use protocol::records::{
 use runtime::Runtime;
 use storage::{Log, LogConfig, LogDir, LogDirOptions, LogName, ReadRequest};
 
+use failing_disk::FailingDisk;
+
+use crate::dir_health::DirHealth;
 use crate::metrics::Metrics;
 
-use super::{FetchWaiter, Partition, ProduceError};
+use super::{Context, FetchWaiter, Partition, ProduceError};
 
 async fn directory(runtime: &Runtime, path: &Path) -> LogDir {
     let options = LogDirOptions {
@@ -27,8 +33,18 @@ async fn directory(runtime: &Runtime, path: &Path) -> LogDir {
 }
 
 async fn open(runtime: &Runtime, log: Log, epoch: LeaderEpoch) -> Partition {
+    open_in(runtime, log, epoch, Arc::default()).await
+}
+
+async fn open_in(
+    runtime: &Runtime,
+    log: Log,
+    epoch: LeaderEpoch,
+    health: Arc<DirHealth>,
+) -> Partition {
     let metrics = Arc::new(Metrics::new(std::iter::empty()));
-    Partition::open(runtime, log, epoch, Arc::default(), metrics).await.unwrap()
+    let context = Context { stats: Arc::default(), metrics, health };
+    Partition::open(runtime, log, epoch, context).await.unwrap()
 }
 
 fn name() -> LogName {
@@ -122,6 +138,52 @@ fn a_parked_fetch_wakes_when_more_is_durable() {
         assert_eq!(partition.delete_records(Offset(1)).await.unwrap().unwrap(), Offset(1));
         assert_eq!(partition.reader().log_start(), Offset(1));
         partition.close().await.unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn one_failed_disk_operation_ends_all_acknowledgements_of_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|runtime| async move {
+        let logs = directory(&runtime, dir.path()).await;
+        let log = logs.create_log(&name(), None, LogConfig::default()).await.unwrap();
+        let health = Arc::new(DirHealth::default());
+        let partition = open_in(&runtime, log, LeaderEpoch(0), Arc::clone(&health)).await;
+        assert_eq!(append(&partition, batch("a", None)).await.unwrap(), 0);
+        health.fail("sync of another log failed");
+        let refused = append(&partition, batch("b", None)).await.unwrap_err().to_string();
+        assert!(refused.contains("sync of another log failed"), "{refused}");
+        assert_eq!(partition.high_watermark(), Offset(1), "reads go on");
+        partition.close().await.unwrap();
+        let log = logs.open_log(&name(), LogConfig::default()).await.unwrap();
+        assert_eq!(log.log_end(), Offset(1), "what was refused was not written");
+        log.close().await.unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn nothing_is_acknowledged_after_a_failed_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|real| async move {
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let disk = FailingDisk { disk: Arc::clone(&real.disk), is_broken: Arc::clone(&is_broken) };
+        let runtime = Runtime { disk: Arc::new(disk), ..real };
+        let logs = directory(&runtime, dir.path()).await;
+        let log = logs.create_log(&name(), None, LogConfig::default()).await.unwrap();
+        let health = Arc::new(DirHealth::default());
+        let partition = open_in(&runtime, log, LeaderEpoch(0), Arc::clone(&health)).await;
+        assert_eq!(append(&partition, batch("a", None)).await.unwrap(), 0);
+        is_broken.store(true, Ordering::Release);
+        assert!(append(&partition, batch("b", None)).await.is_err(), "its sync failed");
+        is_broken.store(false, Ordering::Release);
+        let refused = append(&partition, batch("c", None)).await;
+        assert!(refused.is_err(), "a sync that works again proves nothing about what was before");
+        assert!(health.offline().is_some());
+        assert_eq!(partition.high_watermark(), Offset(1), "what is not durable is not shown");
+        // The log closes without a word about what it could not sync.
+        let _ = partition.close().await;
     })
     .unwrap();
 }
