@@ -149,11 +149,21 @@ impl Broker {
         self.drain().await;
         self.controller.stop().await;
         let registry = self.shared.registry.borrow();
+        // Side by side: closing waits for the disk.
+        let mut closing = Vec::new();
         for topic in registry.topics() {
             for partition in topic.partitions.iter().flatten() {
-                if let Err(error) = partition.close().await {
-                    tracing::error!(topic = %topic.name, %error, "close log");
-                }
+                let (name, partition) = (topic.name.clone(), partition.clone());
+                closing.push(runtime::spawn(&self.shared.runtime, "close-log", async move {
+                    if let Err(error) = partition.close().await {
+                        tracing::error!(topic = %name, %error, "close log");
+                    }
+                }));
+            }
+        }
+        for task in closing {
+            if task.join().await.is_err() {
+                tracing::error!("a log was not closed");
             }
         }
         match self.shared.log_dir.close().await {

@@ -128,7 +128,13 @@ async fn until_stopped(
     let broker =
         Broker::start(runtime.clone(), config).await.map_err(|error| not_started(error, hint))?;
     let console = match http {
-        Some(address) => Some(serve_http(&runtime, &broker, &address).await?),
+        Some(address) => match serve_http(&runtime, &broker, &address).await {
+            Ok(console) => Some(console),
+            Err(failure) => {
+                broker.stop().await;
+                return Err(failure);
+            }
+        },
         None => None,
     };
     let address = broker.addresses().first().map(ToString::to_string).unwrap_or_default();

@@ -61,7 +61,8 @@ async fn wait_and_read(
     let is_due = |answered: &Answered| answered.bytes >= enough || answered.is_urgent;
 
     let answered = read::read(&shared.registry.borrow(), wanted, limits).await;
-    if is_due(&answered) || clock.now() >= deadline {
+    // Where nothing is read there is nothing to wait for.
+    if wanted.is_empty() || is_due(&answered) || clock.now() >= deadline {
         return answered;
     }
     loop {
