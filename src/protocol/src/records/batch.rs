@@ -143,25 +143,29 @@ impl<'a> IntoIterator for &'a BatchRecords {
 pub struct RecordIter<'a> {
     header: BatchHeader,
     rest: &'a [u8],
-    index: i32,
+    /// Wider than a count, so that [`ENDED`] is none.
+    index: i64,
 }
+
+/// The index of an iteration that is over, be it by an error.
+const ENDED: i64 = i64::MAX;
 
 impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<Record<'a>, BatchError>;
 
     fn next(&mut self) -> Option<Result<Record<'a>, BatchError>> {
-        let index = self.index;
-        let count = self.header.record_count;
-        if index < count {
+        let (index, count) = (self.index, self.header.record_count);
+        if index < i64::from(count) {
             self.index += 1;
             let record = Record::read(&mut self.rest, &self.header);
             return Some(record.map_err(|source| {
-                self.index = i32::MAX;
-                BatchError::Record { index, source }
+                self.index = ENDED;
+                // Below the count, which has as many bits.
+                BatchError::Record { index: index as i32, source }
             }));
         }
-        let has_more = index == count && !self.rest.is_empty();
-        self.index = i32::MAX;
+        let has_more = index == i64::from(count) && !self.rest.is_empty();
+        self.index = ENDED;
         has_more.then_some(Err(BatchError::TrailingBytes { count }))
     }
 }

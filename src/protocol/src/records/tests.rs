@@ -475,3 +475,23 @@ fn transaction_markers_have_kafkas_bytes() {
     let trusted = ValidatedBatch::trusted(&batch, &mut Scratch::new()).expect("our own");
     assert_eq!(trusted.header.max_timestamp, NOW);
 }
+
+/// The largest count once met the sentinel that ended the iteration, which then went on for ever.
+#[test]
+fn an_iteration_ends_at_its_first_error_whatever_the_count() {
+    for count in [2, i32::MAX - 1, i32::MAX] {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let parts = RecordParts { key: None, value: Some(b"v"), headers: &[] };
+        builder.append(Timestamp(1), &parts);
+        let mut bytes = builder.finish().unwrap().bytes.to_vec();
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+        // Something that is no record lies where the second one should be.
+        bytes.extend([1; 4]);
+        let batch_length = (bytes.len() - LOG_OVERHEAD_BYTES) as i32;
+        bytes[8..12].copy_from_slice(&batch_length.to_be_bytes());
+        let batch = Batch::parse(Bytes::from(bytes)).unwrap();
+        let records = batch.records(1 << 20, &mut Scratch::new()).unwrap();
+        let outcomes: Vec<bool> = records.iter().take(10).map(|record| record.is_ok()).collect();
+        assert_eq!(outcomes, [true, false], "count {count}");
+    }
+}
