@@ -56,6 +56,9 @@ pub struct ProducerConfig {
     /// Whether a topic that is missing is asked to be created (`auto.create.topics.enable` on the
     /// broker decides).
     pub create_topics: bool,
+    /// `retries`: how often a batch may be sent again, within `delivery.timeout.ms`. With 0 and
+    /// without idempotence no record is ever written twice.
+    pub retries: u32,
 }
 
 impl Default for ProducerConfig {
@@ -73,6 +76,7 @@ impl Default for ProducerConfig {
             delivery_timeout: Duration::from_secs(120),
             in_flight_max: 5,
             create_topics: true,
+            retries: u32::MAX,
         }
     }
 }
@@ -88,6 +92,9 @@ impl ProducerConfig {
         }
         if self.idempotence && self.in_flight_max > REMEMBERED_BATCHES {
             return Err(ProducerConfigError::TooManyInFlight { requests: self.in_flight_max });
+        }
+        if self.idempotence && self.retries == 0 {
+            return Err(ProducerConfigError::IdempotenceNeedsRetries);
         }
         let limits = [
             ("max.in.flight.requests.per.connection", self.in_flight_max),

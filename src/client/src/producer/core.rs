@@ -257,7 +257,9 @@ impl Core {
             let pause = self.retry_backoff.pause(attempts, &mut self.random);
             let split_id = self.next_batch_id;
             self.next_batch_id += 2;
-            let settled = queue.on_result(batch_id, result, ResultContext { now, pause, split_id });
+            let retries = self.config.retries;
+            let context = ResultContext { now, pause, split_id, retries };
+            let settled = queue.on_result(batch_id, result, context);
             self.buffered_bytes -= settled.freed_bytes;
             self.freed |= settled.freed_bytes > 0;
             if settled.refresh {

@@ -86,6 +86,9 @@ pub enum ProducerConfigError {
     /// `enable.idempotence` needs `acks=all`.
     #[error("an idempotent producer needs acks=all")]
     IdempotenceNeedsAcksAll,
+    /// Numbers that were given out must reach the broker.
+    #[error("an idempotent producer needs retries above 0")]
+    IdempotenceNeedsRetries,
     /// Brokers remember five batches per producer.
     #[error(
         "an idempotent producer may have 1 to 5 requests in flight per connection, not {requests}"

@@ -75,6 +75,8 @@ pub(crate) struct ResultContext {
     pub(crate) pause: Duration,
     /// The ids `split_id` and `split_id + 1` are free for the halves of a batch.
     pub(crate) split_id: u64,
+    /// How often a batch may be sent again.
+    pub(crate) retries: u32,
 }
 
 /// A batch for the wire.
@@ -255,8 +257,12 @@ impl PartitionQueue {
         };
         let batch = &self.outstanding[at];
         let numbered = batch.numbering.is_some();
-        let facts =
-            Facts { idempotent: numbered, oldest: at == 0, record_count: batch.records.len() };
+        let facts = Facts {
+            idempotent: numbered,
+            oldest: at == 0,
+            record_count: batch.records.len(),
+            may_retry: batch.attempts <= context.retries,
+        };
         let verdict = judge(&result, facts);
         if batch.abandoned && !matches!(verdict, Verdict::Done | Verdict::DoneBefore) {
             // Its senders know already; whether its numbers reached the log, nobody does.

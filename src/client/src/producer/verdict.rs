@@ -41,10 +41,20 @@ pub(crate) struct Facts {
     pub(crate) oldest: bool,
     /// How many records it holds.
     pub(crate) record_count: usize,
+    /// `retries` allows another attempt.
+    pub(crate) may_retry: bool,
 }
 
 /// The rule for `result`.
 pub(crate) fn judge(result: &BatchResult, facts: Facts) -> Verdict {
+    match judge_patiently(result, facts) {
+        Verdict::Retry { refresh } if !facts.may_retry => Verdict::Fail { refresh },
+        verdict => verdict,
+    }
+}
+
+/// The rule when attempts do not count.
+fn judge_patiently(result: &BatchResult, facts: Facts) -> Verdict {
     let error = match result {
         BatchResult::Acknowledged { .. } => return Verdict::Done,
         BatchResult::Failed(error) => error,
@@ -89,7 +99,8 @@ mod tests {
 
     #[test]
     fn rules() {
-        let plain = Facts { idempotent: false, oldest: true, record_count: 2 };
+        let plain =
+            Facts { idempotent: false, oldest: true, record_count: 2, may_retry: true };
         let oldest = Facts { idempotent: true, ..plain };
         let later = Facts { oldest: false, ..oldest };
         let single = Facts { record_count: 1, ..oldest };
@@ -122,10 +133,21 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_worth_another_try() {
-        let facts = Facts { idempotent: true, oldest: true, record_count: 1 };
+        let facts = Facts { idempotent: true, oldest: true, record_count: 1, may_retry: true };
         let address: Arc<str> = "b:1".into();
         let lost = RequestError::Disconnected { address };
         let result = BatchResult::Failed(lost.into());
         assert_eq!(judge(&result, facts), Verdict::Retry { refresh: true });
+    }
+
+    #[test]
+    fn without_retries_the_first_failure_is_the_last() {
+        let facts = Facts { idempotent: false, oldest: true, record_count: 2, may_retry: false };
+        let lost = RequestError::Disconnected { address: "b:1".into() };
+        let fail = |refresh| Verdict::Fail { refresh };
+        assert_eq!(judge(&BatchResult::Failed(lost.into()), facts), fail(true));
+        assert_eq!(judge(&refused(ErrorCode::NotEnoughReplicas), facts), fail(false));
+        // A batch that was too large as it was is not tried again: its halves are new ones.
+        assert_eq!(judge(&refused(ErrorCode::MessageTooLarge), facts), Verdict::Split);
     }
 }
