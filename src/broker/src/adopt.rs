@@ -1,7 +1,7 @@
 //! Logs found in the directory that the cluster's metadata does not know.
 //!
-//! In a directory whose metadata has no topics yet, such as one of Apache Kafka, they become topics.
-//! Otherwise they are left over: of a topic whose deletion a crash interrupted, or copied in. They are
+//! At the broker's first start with its directory, such as one of Apache Kafka, they become topics;
+//! that this was done is a record of the metadata. Later they are left over: of a topic whose deletion a crash interrupted, or copied in. They are
 //! moved out of the way of topics to come, and kept, as Kafka does with stray logs.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(crate) async fn adopt(
         let is_metadata = METADATA_LOGS.contains(&log.name.topic());
         !is_metadata && !is_known(image, log)
     });
-    if image.topic_count() > 0 {
+    if image.has_adopted(config.node_id) {
         for log in unknown {
             set_aside(log_dir, log).await;
         }
@@ -47,9 +47,6 @@ pub(crate) async fn adopt(
             partitions: BTreeMap::new(),
         });
         topic.partitions.insert(log.name.partition(), epoch);
-    }
-    if topics.is_empty() {
-        return Ok(());
     }
     let topics: Vec<FoundTopic> = topics.into_values().collect();
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();

@@ -15,6 +15,7 @@ mod connection;
 mod controller;
 mod dir_health;
 mod dispatch;
+mod error_chain;
 mod fetch;
 mod frame_reader;
 mod maintenance;

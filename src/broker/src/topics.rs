@@ -13,8 +13,9 @@ use metadata::{ConfigResource, Image, TopicChange};
 use model::{LeaderEpoch, PartitionIndex, TopicId};
 use protocol::StrBytes;
 use runtime::sync::mpsc;
-use storage::{LogConfig, LogName, OpenError};
+use storage::{Log, LogConfig, LogDir, LogName, OpenError};
 
+use crate::error_chain::Chain;
 use crate::metrics::TopicStats;
 use crate::partition::{Context, Partition};
 use crate::registry::{Registry, Topic};
@@ -204,12 +205,17 @@ impl Topics {
         let Some(known) = registry.remove(topic.id) else { return };
         // No handler finds the topic from here on.
         self.shared.registry.send(registry.clone());
-        for (index, partition) in known.partitions.iter().enumerate() {
-            let Some(partition) = partition else { continue };
-            if let Err(error) = partition.close().await {
-                tracing::warn!(topic = %topic.name, index, %error, "close deleted log");
+        let node_id = self.shared.config.node_id;
+        for (index, partition) in topic.indexed_partitions() {
+            if !partition.replicas.contains(&node_id) {
+                continue;
             }
-            let index = PartitionIndex(i32::try_from(index).expect("indexes are i32"));
+            if let Some(open) = known.partition(index.0)
+                && let Err(error) = open.close().await
+            {
+                tracing::warn!(topic = %topic.name, %index, %error, "close deleted log");
+            }
+            // A log that did not open goes too: its name may be taken anew.
             let Ok(name) = LogName::new(&topic.name, index) else { continue };
             if let Err(error) = self.shared.log_dir.delete_log(&name).await {
                 tracing::error!(log = %name, %error, "delete log");
@@ -241,9 +247,21 @@ async fn try_open(
     let name = LogName::new(&opening.topic.name, opening.index)?;
     let log_dir = &shared.log_dir;
     let config = opening.config.clone();
-    let created = log_dir.create_log(&name, Some(opening.topic.id), config.clone()).await;
+    let id = opening.topic.id;
+    let created = log_dir.create_log(&name, Some(id), config.clone()).await;
     let log = match created {
-        Err(OpenError::AlreadyExists(_)) => log_dir.open_log(&name, config).await?,
+        Err(OpenError::AlreadyExists(_)) => {
+            match open_existing(log_dir, &name, id, config.clone()).await {
+                // Left over from a topic of this name whose files could not be deleted.
+                Err(OpenError::OtherTopic { found, .. }) => {
+                    let kept = log_dir.set_aside(&name).await?;
+                    tracing::warn!(log = %name, %found, kept = %kept.display(),
+                        "the log of a former topic is moved aside");
+                    log_dir.create_log(&name, Some(id), config).await?
+                }
+                other => other?,
+            }
+        }
         other => other?,
     };
     let context = Context {
@@ -252,6 +270,24 @@ async fn try_open(
         health: Arc::clone(&shared.dir_health),
     };
     Ok(Partition::open(&shared.runtime, log, opening.leader_epoch, context).await?)
+}
+
+/// Opens a log that is there, unless it is of another topic.
+async fn open_existing(
+    log_dir: &LogDir,
+    name: &LogName,
+    wanted: TopicId,
+    config: LogConfig,
+) -> Result<Log, OpenError> {
+    let log = log_dir.open_log(name, config).await?;
+    match log.topic_id() {
+        Some(found) if found != wanted => {
+            // Nothing was written to it since it was opened: what the close says changes nothing.
+            drop(log.close().await);
+            Err(OpenError::OtherTopic { log: name.clone(), found, wanted })
+        }
+        _ => Ok(log),
+    }
 }
 
 /// Gives open partitions the leader epochs of `topic`.
@@ -265,20 +301,5 @@ async fn lead(registry: &Registry, topic: &metadata::Topic) {
         if let Some(Err(error)) = partition.lead(state.leader_epoch).await {
             tracing::error!(topic = %topic.name, index = index.0, %error, "begin leader epoch");
         }
-    }
-}
-
-/// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -20,7 +20,7 @@ mod snapshot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use model::{
     BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, ProducerId,
     TopicId, Uuid,
@@ -52,6 +52,8 @@ pub struct Image {
     configs: OrdMap<ConfigResource, Arc<Overrides>>,
     next_producer_id: ProducerId,
     partition_count: u64,
+    /// Brokers that have looked through the logs they found at their first start.
+    adopted: OrdSet<BrokerId>,
 }
 
 /// A registered broker.
@@ -158,6 +160,7 @@ impl Default for Image {
             configs: OrdMap::new(),
             next_producer_id: ProducerId(0),
             partition_count: 0,
+            adopted: OrdSet::new(),
         }
     }
 }
@@ -212,6 +215,11 @@ impl Image {
     /// Whether that broker is registered and not fenced.
     pub fn is_live(&self, id: BrokerId) -> bool {
         self.broker(id).is_some_and(|broker| !broker.fenced)
+    }
+
+    /// Whether that broker has made topics of the logs that it found at its first start.
+    pub fn has_adopted(&self, id: BrokerId) -> bool {
+        self.adopted.contains(&id)
     }
 
     /// All topics, by name.

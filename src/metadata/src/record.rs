@@ -15,7 +15,7 @@ use model::{BrokerEpoch, BrokerId, PartitionIndex, ProducerId, TopicId, Uuid};
 use serde::{Deserialize, Serialize};
 
 /// The newest format this klamm writes and reads.
-pub const FORMAT_VERSION: u8 = 1;
+pub const FORMAT_VERSION: u8 = 2;
 
 /// One change of cluster metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,12 @@ pub enum Record {
         epoch: BrokerEpoch,
         /// The first id that nobody owns yet.
         next: ProducerId,
+    },
+    /// The broker has looked through the logs that lay in its directory when it first came, and made
+    /// topics of them: a log that it finds later and no topic claims is left over.
+    Adopted {
+        /// Which broker.
+        broker: BrokerId,
     },
 }
 

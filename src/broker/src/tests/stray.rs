@@ -106,3 +106,43 @@ fn a_topic_created_anew_is_another_one() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_deleted_topic_does_not_come_back_though_it_was_the_only_one() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|runtime| async move {
+        let (broker, _) = start(&runtime, dir.path(), &[]).await;
+        create(&broker, "orders").await;
+        let named = vec![TopicRef::Name("orders".to_owned())];
+        let deleted = broker.shared.controller.delete_topics(named).await.unwrap();
+        broker.shared.wait_applied(deleted.offset).await;
+        broker.stop().await;
+        // As after a crash between the deletion's record and the removal of the files.
+        leave_log(&runtime, dir.path(), "orders").await;
+
+        let (broker, _) = start(&runtime, dir.path(), &[]).await;
+        assert!(broker.shared.image.borrow().topic("orders").is_none());
+        assert_eq!(kept(&runtime, dir.path()).await, 1);
+        broker.stop().await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_new_topic_does_not_get_the_records_of_a_former_one() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|runtime| async move {
+        let (broker, _) = start(&runtime, dir.path(), &[]).await;
+        // As if the files of a deleted topic could not be removed.
+        let name = LogName::new("orders", PartitionIndex(0)).unwrap();
+        let former = Some(Uuid([7; 16]));
+        let log_dir = &broker.shared.log_dir;
+        let log = log_dir.create_log(&name, former, LogConfig::default()).await.unwrap();
+        log.close().await.unwrap();
+        create(&broker, "orders").await;
+        assert!(is_open(&broker, "orders"));
+        assert_eq!(kept(&runtime, dir.path()).await, 1);
+        broker.stop().await;
+    })
+    .unwrap();
+}

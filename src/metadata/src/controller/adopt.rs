@@ -24,7 +24,8 @@ pub struct FoundTopic {
     pub partitions: BTreeMap<PartitionIndex, LeaderEpoch>,
 }
 
-/// Takes topics in; the answers are in the order of `found`.
+/// Takes topics in; the answers are in the order of `found`. The broker is noted as one that has
+/// done so: it will not again.
 ///
 /// Partitions that were not found below one that was are created empty. Leader epochs go on from
 /// those of the logs, so that no epoch has two leaders.
@@ -48,6 +49,9 @@ pub fn adopt_topics(
             Ok(id)
         })
         .collect();
+    if !image.has_adopted(broker) {
+        draft.accept(vec![Record::Adopted { broker }]);
+    }
     draft.decide(outcome)
 }
 

@@ -199,6 +199,10 @@ impl Image {
                 self.known_broker(*broker, *epoch)?;
                 self.raise_next_producer_id(*next)
             }
+            Record::Adopted { broker } => {
+                self.adopted.insert(*broker);
+                Ok(())
+            }
         }
     }
 

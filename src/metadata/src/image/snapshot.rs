@@ -33,6 +33,7 @@ impl Image {
             .map(|(name, &level)| Record::Feature { name: name.clone(), level });
         let mut records: Vec<Record> = cluster.into_iter().chain(features).collect();
         records.extend(self.brokers.values().map(|broker| register(broker)));
+        records.extend(self.adopted.iter().map(|&broker| Record::Adopted { broker }));
         for topic in self.topics.values() {
             records.push(Record::Topic { name: topic.name.to_string(), id: topic.id });
             records.extend(topic.indexed_partitions().map(|(index, partition)| {

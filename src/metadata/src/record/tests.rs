@@ -14,6 +14,7 @@ fn samples() -> Vec<Record> {
             value: Some("5".to_owned()),
         },
         Record::RemoveTopic { id: Uuid([7; 16]) },
+        Record::Adopted { broker: BrokerId(3) },
     ]
 }
 
