@@ -35,6 +35,9 @@ use crate::shared::Shared;
 /// How many requests of one connection may wait for their answers. Kafka's clients keep 5.
 const IN_FLIGHT_MAX: usize = 64;
 
+/// Answers are collected for one write up to so many bytes, and one more.
+const READY_BYTES_MAX: usize = 1024 * 1024;
+
 /// A request whose answer is on its way.
 struct InFlight {
     answer: BoxFuture<'static, Answer>,
@@ -87,6 +90,7 @@ pub(crate) async fn serve(
         shared.config.socket_request_max_bytes,
         Arc::clone(&shared.request_memory),
         shared.request_memory_units,
+        Arc::clone(&shared.runtime.clock),
     );
     let last_active = shared.runtime.clock.now();
     let mut connection = Connection {
@@ -167,10 +171,14 @@ impl Connection {
     /// Sends answers; `false` when one of them says that the connection must end.
     async fn write(&mut self, answers: Vec<Answer>) -> Result<bool, ConnectionError> {
         let mut chunks: Vec<Bytes> = Vec::new();
+        let mut held = Vec::new();
         let mut go_on = true;
         for answer in answers {
             match answer {
-                Answer::Frame(frame) => chunks.extend(frame),
+                Answer::Frame(frame, memory) => {
+                    chunks.extend(frame);
+                    held.push(memory);
+                }
                 Answer::None => {}
                 Answer::Close(reason) => {
                     tracing::debug!(connection = self.info.id, reason, "closing connection");
@@ -179,18 +187,27 @@ impl Connection {
                 }
             }
         }
-        write_all(&mut *self.writer, chunks).await.map_err(ConnectionError::Write)?;
+        let shared = &self.shared;
+        write_all(&mut *self.writer, chunks, shared).await?;
+        drop(held);
         self.last_active = self.shared.runtime.clock.now();
         Ok(go_on)
     }
 }
 
-/// Waits for the first answer, and takes with it those behind it that are ready too.
+/// Waits for the first answer, and takes with it those behind it that are ready too, as long as they
+/// are small: what a client does not read should not be made.
 async fn ready_answers(in_flight: &mut VecDeque<InFlight>, shared: &Shared) -> Vec<Answer> {
     let mut ready = Vec::new();
     poll_fn(|context| {
-        while let Some(first) = in_flight.front_mut() {
+        let mut bytes = 0;
+        while let Some(first) = in_flight.front_mut()
+            && bytes < READY_BYTES_MAX
+        {
             let Poll::Ready(answer) = Pin::new(&mut first.answer).poll(context) else { break };
+            if let Answer::Frame(chunks, _) = &answer {
+                bytes += chunks.iter().map(Bytes::len).sum::<usize>();
+            }
             ready.push(answer);
             let done = in_flight.pop_front().expect("the front was just polled");
             let now = shared.runtime.clock.now();
@@ -203,17 +220,41 @@ async fn ready_answers(in_flight: &mut VecDeque<InFlight>, shared: &Shared) -> V
     ready
 }
 
-/// Writes all chunks with vectored writes.
-async fn write_all(writer: &mut dyn WriteHalf, chunks: Vec<Bytes>) -> io::Result<()> {
+/// One write; only one that has to wait pays for a timer.
+async fn write_some(
+    writer: &mut dyn WriteHalf,
+    slices: &[io::IoSlice<'_>],
+    shared: &Shared,
+) -> Result<usize, ConnectionError> {
+    let mut write = std::pin::pin!(writer.write_vectored(slices));
+    let at_once = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+    let written = match at_once {
+        Poll::Ready(written) => written,
+        Poll::Pending => {
+            let (clock, limit) = (&*shared.runtime.clock, shared.config.connections_max_idle);
+            let waited = runtime::timeout(clock, limit, write).await;
+            waited.map_err(|_| ConnectionError::Idle)?
+        }
+    };
+    written.map_err(ConnectionError::Write)
+}
+
+/// Writes all chunks with vectored writes; gives up on a client that takes nothing for as long as a
+/// connection may be idle.
+async fn write_all(
+    writer: &mut dyn WriteHalf,
+    chunks: Vec<Bytes>,
+    shared: &Shared,
+) -> Result<(), ConnectionError> {
     /// Slices per call; the kernel takes 1,024 at most.
     const SLICES_MAX: usize = 64;
     let mut chunks: VecDeque<Bytes> = chunks.into_iter().filter(|c| !c.is_empty()).collect();
     while !chunks.is_empty() {
         let slices: Vec<io::IoSlice<'_>> =
             chunks.iter().take(SLICES_MAX).map(|chunk| io::IoSlice::new(chunk)).collect();
-        let mut written = writer.write_vectored(&slices).await?;
+        let mut written = write_some(writer, &slices, shared).await?;
         if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+            return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into()));
         }
         while written > 0 {
             let first = chunks.front_mut().expect("no more was written than was there");
@@ -226,5 +267,5 @@ async fn write_all(writer: &mut dyn WriteHalf, chunks: Vec<Bytes>) -> io::Result
             }
         }
     }
-    writer.flush().await
+    writer.flush().await.map_err(ConnectionError::Write)
 }

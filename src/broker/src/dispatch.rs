@@ -16,14 +16,15 @@ use protocol::{ApiKey, Decode, Reader, frame, messages as m};
 use runtime::BoxFuture;
 
 use crate::api;
+use crate::fetch::memory::Grant;
 use crate::request::{ConnectionInfo, RequestContext};
 use crate::shared::Shared;
 
 /// What goes back to the client.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// A response frame, length prefix included, in chunks.
-    Frame(Vec<Bytes>),
+    /// A response frame, length prefix included, in chunks; with the memory that it takes.
+    Frame(Vec<Bytes>, Grant),
     /// Nothing: acks=0.
     None,
     /// Nothing, and the connection ends, for the reason given.
@@ -128,7 +129,7 @@ pub(crate) fn answer(shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture
             encode(&request.context, &response)
         }),
         ApiKey::ApiVersions => serve!(api_versions, ApiVersionsRequest),
-        ApiKey::Fetch => serve!(fetch, FetchRequest),
+        ApiKey::Fetch => fetch(shared, request),
         ApiKey::ListOffsets => serve!(list_offsets, ListOffsetsRequest),
         ApiKey::Metadata => serve!(metadata, MetadataRequest),
         ApiKey::CreateTopics => serve!(create_topics, CreateTopicsRequest),
@@ -156,10 +157,25 @@ pub(crate) fn answer(shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture
     }
 }
 
+fn fetch(shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let context = request.context;
+        let body = match m::FetchRequest::decode(&mut request.body, context.api_version) {
+            Ok(body) => body,
+            Err(error) => return Answer::Close(malformed(&context, &error)),
+        };
+        let (response, memory) = api::fetch::handle(&shared, &context, body).await;
+        match encode(&context, &response) {
+            Answer::Frame(chunks, _) => Answer::Frame(chunks, memory),
+            other => other,
+        }
+    })
+}
+
 fn encode(context: &RequestContext, response: &impl protocol::Message) -> Answer {
     let (key, version) = (context.api_key, context.api_version);
     match frame::encode_response(response, key, version, context.correlation_id) {
-        Ok(chunks) => Answer::Frame(chunks),
+        Ok(chunks) => Answer::Frame(chunks, Grant::default()),
         Err(error) => {
             // A response that its version can not carry is our own bug; the client must not wait.
             tracing::error!(?key, version, %error, "encode response");

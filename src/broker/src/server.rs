@@ -4,12 +4,14 @@
 //! over a limit is closed at once, as Kafka does, and the log says so.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::{Listener, Stream};
 
 use crate::connection::{self, ConnectionError};
+use crate::error_chain::Chain;
 use crate::request::ConnectionInfo;
 use crate::shared::Shared;
 
@@ -54,7 +56,7 @@ fn start(shared: &Arc<Shared>, stream: Box<dyn Stream>, listener: &Arc<str>) {
         };
         tracing::debug!(%peer, connection = id, "connected");
         let ended = connection::serve(Arc::clone(&task), stream, info).await;
-        log_end(id, ended);
+        log_end(id, peer, ended);
         drop(counted);
         if task.connections.count() == 0 {
             task.connections_gone.notify_waiters();
@@ -62,7 +64,7 @@ fn start(shared: &Arc<Shared>, stream: Box<dyn Stream>, listener: &Arc<str>) {
     });
 }
 
-fn log_end(connection: u64, ended: Result<(), ConnectionError>) {
+fn log_end(connection: u64, peer: SocketAddr, ended: Result<(), ConnectionError>) {
     match ended {
         Ok(()) => tracing::debug!(connection, "disconnected"),
         Err(ConnectionError::Write(error)) if is_hangup(&error) => {
@@ -74,7 +76,9 @@ fn log_end(connection: u64, ended: Result<(), ConnectionError>) {
             tracing::debug!(connection, "client went away");
         }
         Err(ConnectionError::Idle) => tracing::debug!(connection, "closed an idle connection"),
-        Err(error) => tracing::warn!(connection, %error, "connection ended"),
+        Err(error) => {
+            tracing::warn!(connection, %peer, error = %Chain(&error), "connection ended");
+        }
     }
 }
 

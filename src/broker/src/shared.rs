@@ -13,6 +13,7 @@ use storage::LogDir;
 use crate::controller::ControllerHandle;
 use crate::dir_health::DirHealth;
 use crate::fetch::SessionCache;
+use crate::fetch::memory::FetchMemory;
 use crate::frame_reader::BUDGET_UNIT_BYTES;
 use crate::metrics::Metrics;
 use crate::open_connections::Connections;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) registry: watch::Sender<Registry>,
     /// Incremental fetch sessions.
     pub(crate) fetch_sessions: SessionCache,
+    /// Memory for answers to Fetch.
+    pub(crate) fetch_memory: Arc<FetchMemory>,
     /// Memory for requests, in units of [`BUDGET_UNIT_BYTES`].
     pub(crate) request_memory: Arc<Semaphore>,
     /// How many units there are in all.
@@ -84,6 +87,7 @@ impl Shared {
             producer_ids: ids,
             registry: watch::channel(Registry::default()).0,
             fetch_sessions: sessions,
+            fetch_memory: Arc::default(),
             metrics,
             dir_health: Arc::default(),
             request_memory: Arc::new(Semaphore::new(units)),

@@ -11,6 +11,7 @@ use protocol::StrBytes;
 use protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use protocol::messages::{FetchRequest, FetchResponse};
 
+use crate::fetch::memory::Grant;
 use crate::fetch::read::{self, Answered, Limits};
 use crate::fetch::{TopicKey, Wanted};
 use crate::partition::{FetchWaiter, Registration};
@@ -23,17 +24,21 @@ const TOPIC_IDS_FROM: i16 = 13;
 /// `isolation_level` of clients that read committed data only.
 const READ_COMMITTED: i8 = 1;
 
-/// Answers when `min_bytes` are there, or something can not wait, or `max_wait_ms` are over.
+/// Answers when `min_bytes` are there, or something can not wait, or `max_wait_ms` are over; with
+/// the memory that the answer takes until it is written.
 pub(crate) async fn handle(
     shared: &Shared,
     context: &RequestContext,
     request: FetchRequest,
-) -> FetchResponse {
+) -> (FetchResponse, Grant) {
     let clock = &*shared.runtime.clock;
     let uses_topic_ids = context.api_version >= TOPIC_IDS_FROM;
     let fetch = match shared.fetch_sessions.open(&request, uses_topic_ids, clock.now()) {
         Ok(fetch) => fetch,
-        Err(error) => return FetchResponse { error_code: error.code(), ..Default::default() },
+        Err(error) => {
+            let response = FetchResponse { error_code: error.code(), ..Default::default() };
+            return (response, Grant::default());
+        }
     };
     let limits = Limits {
         max_bytes: (request.max_bytes.max(0) as usize).min(shared.config.fetch_max_bytes),
@@ -42,7 +47,8 @@ pub(crate) async fn handle(
     };
     let answered = wait_and_read(shared, context, &request, &fetch.wanted, limits).await;
     let (session_id, told) = shared.fetch_sessions.close(fetch, answered.partitions, clock.now());
-    FetchResponse { session_id, responses: by_topic(told), ..Default::default() }
+    let response = FetchResponse { session_id, responses: by_topic(told), ..Default::default() };
+    (response, answered.memory)
 }
 
 /// Reads until there is enough to answer.
@@ -60,7 +66,8 @@ async fn wait_and_read(
     let enough = (request.min_bytes.max(0) as usize).min(limits.max_bytes);
     let is_due = |answered: &Answered| answered.bytes >= enough || answered.is_urgent;
 
-    let answered = read::read(&shared.registry.borrow(), wanted, limits).await;
+    let memory = &shared.fetch_memory;
+    let answered = read::read(&shared.registry.borrow(), memory, wanted, limits).await;
     // Where nothing is read there is nothing to wait for.
     if wanted.is_empty() || is_due(&answered) || clock.now() >= deadline {
         return answered;
@@ -74,7 +81,7 @@ async fn wait_and_read(
             .filter_map(|wanted| read::find(&registry, wanted).ok())
             .map(|partition| partition.register(&waiter))
             .collect();
-        let answered = read::read(&registry, wanted, limits).await;
+        let answered = read::read(&registry, memory, wanted, limits).await;
         if is_due(&answered) || clock.now() >= deadline || shared.stopping.is_raised() {
             return answered;
         }

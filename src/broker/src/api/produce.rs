@@ -58,7 +58,10 @@ pub(crate) async fn submit(
     scratch: &mut Scratch,
 ) -> Submitted {
     let registry = shared.registry.borrow();
+    // The client's time limit is about other replicas (`DelayedProduce`). This broker's own disk is
+    // waited for, as far as a request may take at all.
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
+    let timeout = timeout.max(shared.config.request_timeout);
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let topic = find(&registry, context, &data);

@@ -3,6 +3,7 @@
 //! Start at [`SessionCache::open`] for which partitions a request means, at [`read::read`] for what
 //! they have to give.
 
+pub(crate) mod memory;
 pub(crate) mod read;
 mod session;
 mod session_cache;

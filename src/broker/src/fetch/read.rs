@@ -3,6 +3,8 @@
 //! Rules: `ReplicaManager.readFromLog`, `Partition.readRecords`, KIP-74 (the first batch is given
 //! whole however large), KIP-320 (leader epochs), KIP-392.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset};
 use protocol::messages::fetch_response::{EpochEndOffset, PartitionData};
@@ -10,6 +12,7 @@ use protocol::records::{BatchHeader, Compression};
 use protocol::{ErrorCode, Records};
 use storage::{LogReader, ReadError, ReadRequest};
 
+use super::memory::{FetchMemory, Grant};
 use super::{TopicKey, Wanted};
 use crate::partition::Partition;
 use crate::registry::Registry;
@@ -37,6 +40,8 @@ pub(crate) struct Answered {
     pub(crate) bytes: usize,
     /// An error or a divergence is not to wait for more data.
     pub(crate) is_urgent: bool,
+    /// The memory that the records take, until the answer is written.
+    pub(crate) memory: Grant,
 }
 
 /// Why a partition gives no records.
@@ -61,15 +66,30 @@ pub(crate) fn find<'a>(
 }
 
 /// Reads all of `wanted` in order, as far as the limits go.
-pub(crate) async fn read(registry: &Registry, wanted: &[Wanted], limits: Limits) -> Answered {
+pub(crate) async fn read(
+    registry: &Registry,
+    memory: &Arc<FetchMemory>,
+    wanted: &[Wanted],
+    limits: Limits,
+) -> Answered {
     let partitions = Vec::with_capacity(wanted.len());
-    let mut answered = Answered { partitions, bytes: 0, is_urgent: false };
+    let memory_used = Grant::default();
+    let mut answered = Answered { partitions, bytes: 0, is_urgent: false, memory: memory_used };
     for wanted in wanted {
+        let is_first = answered.bytes == 0;
+        let partition_max = usize::try_from(wanted.max_bytes).unwrap_or(0);
+        let most = partition_max.min(limits.max_bytes.saturating_sub(answered.bytes));
+        let mut grant = memory.grant(most, is_first);
         let data = match find(registry, wanted) {
-            Ok(partition) => read_partition(partition, wanted, limits, answered.bytes).await,
+            Ok(partition) => {
+                read_partition(partition, wanted, limits, grant.bytes(), is_first).await
+            }
             Err(error) => empty(wanted, error),
         };
-        answered.bytes += data.records.as_ref().map_or(0, Records::len);
+        let bytes = data.records.as_ref().map_or(0, Records::len);
+        grant.settle(bytes);
+        answered.memory.merge(grant);
+        answered.bytes += bytes;
         let is_error = data.error_code != ErrorCode::None.code();
         answered.is_urgent |= is_error || data.diverging_epoch.epoch >= 0;
         answered.partitions.push(data);
@@ -81,7 +101,8 @@ async fn read_partition(
     partition: &Partition,
     wanted: &Wanted,
     limits: Limits,
-    bytes_before: usize,
+    max_bytes: usize,
+    at_least_one: bool,
 ) -> PartitionData {
     let high_watermark = partition.high_watermark();
     let reader = partition.reader();
@@ -103,13 +124,12 @@ async fn read_partition(
         }
         return data;
     }
-    let partition_max = usize::try_from(wanted.max_bytes).unwrap_or(0);
     let request = ReadRequest {
         from: Offset(wanted.fetch_offset),
-        max_bytes: partition_max.min(limits.max_bytes.saturating_sub(bytes_before)),
+        max_bytes,
         up_to: high_watermark,
-        at_least_one: bytes_before == 0,
-        verify_crc: false,
+        at_least_one,
+        verify_crc: true,
     };
     let read = read_batches(reader, request).await;
     match &read {

@@ -183,7 +183,12 @@ impl Owner {
                 tracing::info!(log = %self.log.name(), segments, bytes, "retention");
             }
             Ok(_) => {}
-            Err(error) => self.go_offline(&error),
+            Err(error @ StorageError::Offline { .. }) => self.go_offline(&error),
+            // A full disk or a damaged old segment: nothing was deleted, and the log is as usable as
+            // it was. The next pass tries again.
+            Err(error) => {
+                tracing::warn!(log = %self.log.name(), %error, "retention deletes nothing");
+            }
         }
         self.log.remove_deleted_files(now).await;
         self.log.expire_producers(now);

@@ -8,7 +8,9 @@ use protocol::{ApiKey, Decode, ErrorCode, StrBytes, frame};
 use runtime::Runtime;
 use runtime::tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+mod damage;
 mod produce;
+mod slow_client;
 mod stray;
 mod versions;
 

@@ -17,13 +17,23 @@ use crate::Broker;
 use crate::partition::Partition;
 
 /// Creates `orders` with one partition; gives its id and the partition.
-async fn create_topic(broker: &Broker) -> (Uuid, Partition) {
+pub(super) async fn create_topic(broker: &Broker) -> (Uuid, Partition) {
+    create_with(broker, "orders", &[]).await
+}
+
+/// Creates a topic with one partition and these settings.
+pub(super) async fn create_with(
+    broker: &Broker,
+    name: &str,
+    configs: &[(&str, &str)],
+) -> (Uuid, Partition) {
+    let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned())));
     let topic = NewTopic {
-        name: "orders".to_owned(),
+        name: name.to_owned(),
         partition_count: 1,
         replication_factor: 1,
         assignments: Vec::new(),
-        configs: Vec::new(),
+        configs: configs.collect(),
     };
     let created = broker.shared.controller.create_topics(vec![topic], false).await.unwrap();
     let id = created.outcome[0].as_ref().unwrap().id;
@@ -32,14 +42,20 @@ async fn create_topic(broker: &Broker) -> (Uuid, Partition) {
     (id, registry.by_id(id).unwrap().partition(0).unwrap().clone())
 }
 
-fn batch(value: &str) -> Bytes {
+pub(super) fn batch(value: &str) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     let parts = RecordParts { key: None, value: Some(value.as_bytes()), headers: &[] };
     builder.append(Timestamp(1), &parts);
     builder.finish().unwrap().bytes
 }
 
-fn request(acks: i16, topic: &'static str, id: Uuid, index: i32, records: Bytes) -> ProduceRequest {
+pub(super) fn request(
+    acks: i16,
+    topic: &'static str,
+    id: Uuid,
+    index: i32,
+    records: Bytes,
+) -> ProduceRequest {
     let records = Some(Records::from(records));
     let partition = PartitionProduceData { index, records, ..Default::default() };
     let topic = TopicProduceData {
@@ -51,12 +67,12 @@ fn request(acks: i16, topic: &'static str, id: Uuid, index: i32, records: Bytes)
     ProduceRequest { acks, timeout_ms: 5000, topic_data: vec![topic], ..Default::default() }
 }
 
-async fn send(stream: &mut dyn Stream, version: i16, request: &ProduceRequest) {
+pub(super) async fn send(stream: &mut dyn Stream, version: i16, request: &ProduceRequest) {
     let frame = frame::encode_request(request, version, 1, None).unwrap().concat();
     stream.write_all(&frame).await.unwrap();
 }
 
-async fn answer(stream: &mut dyn Stream, version: i16) -> PartitionProduceResponse {
+pub(super) async fn answer(stream: &mut dyn Stream, version: i16) -> PartitionProduceResponse {
     let len = stream.read_u32().await.unwrap() as usize;
     let mut bytes = vec![0; len];
     stream.read_exact(&mut bytes).await.unwrap();
@@ -93,6 +109,24 @@ fn pipelined_batches_get_offsets_in_order_and_are_in_the_log() {
             verify_crc: true,
         };
         assert_eq!(partition.reader().read(read).await.unwrap().next_offset, Offset(20));
+        broker.stop().await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_time_limit_of_zero_is_about_other_replicas() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|runtime| async move {
+        let (broker, address) = start(&runtime, dir.path(), &[]).await;
+        create_topic(&broker).await;
+        let mut stream = runtime.net.connect(&address).await.unwrap();
+        for (acks, offset) in [(1, 0), (-1, 1)] {
+            let request = request(acks, "orders", Uuid::ZERO, 0, batch("x"));
+            send(&mut *stream, 9, &ProduceRequest { timeout_ms: 0, ..request }).await;
+            let response = answer(&mut *stream, 9).await;
+            assert_eq!((response.error_code, response.base_offset), (0, offset));
+        }
         broker.stop().await;
     })
     .unwrap();
