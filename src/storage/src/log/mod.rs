@@ -40,7 +40,7 @@ use crate::file_name::{FileKind, LEADER_EPOCH_CHECKPOINT};
 use crate::leader_epoch::{EpochEnd, LeaderEpochs};
 use crate::log_dir::Registration;
 use crate::name::LogName;
-use crate::producer_state::{ProducerDescription, ProducerStates};
+use crate::producer_state::{Now, ProducerDescription, ProducerStates};
 use crate::reader::LogReader;
 use crate::segment::Segment;
 use crate::shared::LogShared;
@@ -167,8 +167,10 @@ impl Log {
         self.producers.describe()
     }
 
-    /// Forgets producers that have been idle for `producer.id.expiration.ms`.
+    /// Forgets producers that have been idle for `producer.id.expiration.ms` of this process' time,
+    /// as far as calls of this see it.
     pub fn expire_producers(&mut self, now: Timestamp) {
+        let now = Now { running: self.runtime.clock.now(), wall: now };
         self.producers.expire(now, self.config.producer_id_expiration_ms);
     }
 

@@ -134,7 +134,7 @@ async fn assemble(
         log.note_unsynced(recovery_point);
     }
     log.active.roll_after_ms = log.roll_after_ms(log.active.segment.base);
-    log.producers.expire(now, log.config.producer_id_expiration_ms);
+    log.expire_producers(now);
     log.assert_invariants();
     Ok(log)
 }

@@ -10,6 +10,7 @@
 //! Start at [`ProducerStates::check`] and [`ProducerStates::apply`].
 
 mod entry;
+mod idle;
 pub(crate) mod snapshot;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use protocol::records::{Batch, BatchHeader, ControlRecord, ControlType, Scratch}
 
 use crate::error::AppendError;
 pub(crate) use entry::{BatchMark, ProducerEntry};
+use idle::Idleness;
+pub(crate) use idle::Now;
 
 /// Whether and how a producer's sequence is checked (`AppendOrigin`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ pub(crate) struct ProducerStates {
     ended_txns: BTreeMap<Offset, Offset>,
     /// What `roll_back` restores: the entries touched since `begin`.
     before: BTreeMap<ProducerId, Option<ProducerEntry>>,
+    idleness: Idleness,
 }
 
 impl ProducerStates {
@@ -212,9 +216,12 @@ impl ProducerStates {
     }
 
     /// Forgets producers that have been idle for `expiration_ms` and have no open transaction.
-    pub(crate) fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
-        let idle = |entry: &ProducerEntry| now.millis_since(entry.last_timestamp) >= expiration_ms;
-        self.entries.retain(|_, entry| entry.txn_first_offset.is_some() || !idle(entry));
+    pub(crate) fn expire(&mut self, now: Now, expiration_ms: i64) {
+        let idleness = &mut self.idleness;
+        idleness.forget_all_but(&self.entries);
+        self.entries.retain(|id, entry| {
+            !idleness.is_idle(*id, entry, now, expiration_ms) || entry.txn_first_offset.is_some()
+        });
     }
 
     pub(crate) fn describe(&self) -> Vec<ProducerDescription> {
