@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
         "config",
         "dir_health",
         "error",
+        "error_chain",
         "metrics",
         "open_connections",
         "settings",

@@ -69,11 +69,10 @@ fn given(key: &str, value: &str) -> Property {
 
 fn read_properties(path: &Path) -> Result<Vec<Property>, Failure> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| {
-            let hint = "--config names a file of Kafka's settings, such as server.properties";
-            Failure::usage(format!("read {shown}")).because(error).hint(hint)
-        })?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let hint = "--config names a file of Kafka's settings, such as server.properties";
+        Failure::usage(format!("read {shown}")).because(error).hint(hint)
+    })?;
     parse_properties(&text).map_err(|error| Failure::new(format!("{shown}")).because(error))
 }
 

@@ -3,17 +3,19 @@
 //! Below the recovery point, or after a clean stop, only headers are read, from the newest
 //! producer snapshot on. Past it every batch is read and its checksum verified; at the first one
 //! that is not whole the log ends: nothing behind it was acknowledged. Damage below the recovery
-//! point is an error, because there it was.
+//! point is an error, because there it was. What is kept past it is written again before it is
+//! synced.
 //!
 //! Recovering twice gives what recovering once gave.
 
 mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use model::{Offset, Timestamp};
-use runtime::{OpenMode, write_all_at};
+use runtime::{File, OpenMode, read_exact_at, write_all_at};
 
 use super::open::{Inventory, Opening};
 use crate::checkpoint::{self, CheckpointError};
@@ -150,6 +152,7 @@ impl<'a> Recovery<'a> {
             at_bases: Vec::new(),
             cut: None,
             drop_from: None,
+            doubtful: BTreeMap::new(),
         };
         self.settle(walk, base, base).await
     }
@@ -252,7 +255,9 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// What lies past the recovery point may be in the page cache only.
+    /// What lies past the recovery point may be in the page cache only. A sync alone does not help:
+    /// when one failed before the process ended, the kernel holds the pages for clean, and the next
+    /// sync covers nothing and succeeds. Written again, they are dirty again.
     async fn sync_segments(&self, walk: &Walk, from: Offset) -> Result<(), OpenError> {
         let last = walk.segments.last().map(|segment| segment.id);
         for segment in &walk.segments {
@@ -260,7 +265,12 @@ impl<'a> Recovery<'a> {
                 continue;
             }
             let path = segment.path(FileKind::Log);
-            let file = segment.file().await?;
+            let file = self.home.disk.open(&path, OpenMode::ReadWrite).await;
+            let file = file.map_err(DiskError::at("open", &path))?;
+            if let Some(&position) = walk.doubtful.get(&segment.base) {
+                let rewritten = rewrite(&*file, position, segment.size()).await;
+                rewritten.map_err(DiskError::at("write", &path))?;
+            }
             file.sync_data().await.map_err(DiskError::at("sync", &path))?;
         }
         Ok(())
@@ -272,4 +282,16 @@ impl<'a> Recovery<'a> {
         self.inventory.changed = false;
         Ok(())
     }
+}
+
+/// Writes the bytes of a file from `position` to `end` over themselves.
+async fn rewrite(file: &dyn File, mut position: u64, end: u64) -> io::Result<()> {
+    const CHUNK_BYTES: u64 = 1 << 20;
+    while position < end {
+        let len = (end - position).min(CHUNK_BYTES) as usize;
+        let bytes = read_exact_at(file, position, len).await?;
+        write_all_at(file, position, &[bytes]).await?;
+        position += len as u64;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! In: the files, a snapshot, the offset up to which everything was synced once. Out: where the
 //! log ends, what has to be cut, and the producers and indexes as of there.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub(super) struct Walk {
     pub(super) cut: Option<(u64, BadBatch)>,
     /// The first segment that is not part of the log.
     pub(super) drop_from: Option<Offset>,
+    /// Where in each segment the batches begin that may never have been synced, by its base.
+    pub(super) doubtful: BTreeMap<Offset, u64>,
 }
 
 /// Where a walk starts.
@@ -97,6 +100,7 @@ impl Recovery<'_> {
             at_bases: Vec::new(),
             cut: None,
             drop_from: None,
+            doubtful: BTreeMap::new(),
         };
         for pair in files[..=first].windows(2) {
             let ((base, len), (next, _)) = (pair[0], pair[1]);
@@ -162,7 +166,12 @@ impl Recovery<'_> {
         let mut scanner = Scanner::new(&file, base, start.position, expected, len);
         loop {
             match next(&mut scanner, trusted_to).await {
-                Ok(Some(batch)) => self.take_batch(walk, &segment, from, &batch)?,
+                Ok(Some(batch)) => {
+                    if batch.header.base_offset >= trusted_to {
+                        walk.doubtful.entry(base).or_insert(batch.position);
+                    }
+                    self.take_batch(walk, &segment, from, &batch)?;
+                }
                 Ok(None) => break,
                 Err(ScanError::Bad { reason, .. }) if scanner.next_offset() >= trusted_to => {
                     walk.cut = Some((scanner.position(), reason));
