@@ -99,8 +99,7 @@ mod tests {
 
     #[test]
     fn rules() {
-        let plain =
-            Facts { idempotent: false, oldest: true, record_count: 2, may_retry: true };
+        let plain = Facts { idempotent: false, oldest: true, record_count: 2, may_retry: true };
         let oldest = Facts { idempotent: true, ..plain };
         let later = Facts { oldest: false, ..oldest };
         let single = Facts { record_count: 1, ..oldest };
