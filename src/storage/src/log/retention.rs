@@ -61,7 +61,11 @@ impl Log {
         }
         let first = self.shared.segments()[count].base;
         if first > self.log_start() {
-            self.shared.set_log_start(first);
+            match self.registration.raise_log_start(first).await {
+                // On a full disk room comes first, though a crash may bring the records back.
+                Err(error) if !error.is_full() => return Err(self.fail(&error)),
+                Ok(()) | Err(_) => self.shared.set_log_start(first),
+            }
         }
         self.remove_first_segments(count, now).await
     }
@@ -123,7 +127,8 @@ impl Log {
         let to = to.min(self.log_end());
         if to <= self.log_start() {
             self.shared.check_online()?;
-            // Retention does not write the start down; who deletes records relies on it.
+            // Retention on a full disk could not write the start down; who deletes records relies
+            // on it.
             self.registration.persist().await.map_err(|error| self.fail(&error))?;
             return Ok(self.log_start());
         }
@@ -137,12 +142,8 @@ impl Log {
     async fn move_log_start(&mut self, to: Offset) -> Result<(), StorageError> {
         let segments = self.shared.segments();
         let needless = segments.windows(2).take_while(|pair| pair[1].base <= to).count();
-        let before = self.log_start();
+        self.registration.raise_log_start(to).await.map_err(|error| self.fail(&error))?;
         self.shared.set_log_start(to);
-        if let Err(error) = self.registration.persist().await {
-            self.shared.set_log_start(before);
-            return Err(self.fail(&error));
-        }
         let now = self.runtime.clock.wall();
         if needless > 0 && !self.is_compacting() {
             self.remove_first_segments(needless, now).await?;

@@ -85,7 +85,8 @@ impl Inner {
             let Some(shared) = &slot.shared else { continue };
             let limit = shared.unsynced().first().map_or(Offset(i64::MAX), |closed| closed.base);
             recovery_points.insert(name.clone(), shared.recovery_point().min(limit));
-            log_starts.insert(name.clone(), shared.log_start());
+            let next = Offset(slot.next_log_start.load(Ordering::Acquire));
+            log_starts.insert(name.clone(), shared.log_start().max(next));
         }
         (recovery_points, log_starts)
     }

@@ -16,6 +16,8 @@ pub(super) struct Slot {
     pub(super) shared: Option<Arc<LogShared>>,
     /// Its recovery point in the checkpoint file.
     pub(super) checkpointed: Arc<AtomicI64>,
+    /// Where it is about to start: checkpoints written meanwhile say so already.
+    pub(super) next_log_start: Arc<AtomicI64>,
 }
 
 /// Held by an open log. Dropping it gives the name free.
@@ -23,6 +25,7 @@ pub(crate) struct Registration {
     inner: Arc<Inner>,
     name: LogName,
     checkpointed: Arc<AtomicI64>,
+    next_log_start: Arc<AtomicI64>,
     is_open: AtomicBool,
     is_clean: AtomicBool,
 }
@@ -36,13 +39,19 @@ impl Registration {
         }
         let known = state.written_recovery_points.get(name).copied().unwrap_or_default();
         let checkpointed = Arc::new(AtomicI64::new(known.0));
-        let slot = Slot { shared: None, checkpointed: Arc::clone(&checkpointed) };
+        let next_log_start = Arc::new(AtomicI64::new(0));
+        let slot = Slot {
+            shared: None,
+            checkpointed: Arc::clone(&checkpointed),
+            next_log_start: Arc::clone(&next_log_start),
+        };
         state.open.insert(name.clone(), slot);
         drop(state);
         Some(Registration {
             inner: Arc::clone(inner),
             name: name.clone(),
             checkpointed,
+            next_log_start,
             is_open: AtomicBool::new(false),
             is_clean: AtomicBool::new(false),
         })
@@ -75,7 +84,19 @@ impl Registration {
         log_start: Offset,
         recovery_point: Offset,
     ) -> Result<(), DiskError> {
+        self.next_log_start.store(log_start.0, Ordering::Release);
         self.inner.write_ends(&self.name, log_start, recovery_point).await
+    }
+
+    /// Writes down that the log starts at `log_start` from now on, before anybody is told: a start
+    /// that clients have seen never falls. After an error nothing has changed.
+    pub(crate) async fn raise_log_start(&self, log_start: Offset) -> Result<(), DiskError> {
+        let before = self.next_log_start.fetch_max(log_start.0, Ordering::AcqRel);
+        let written = self.inner.write_current().await;
+        if written.is_err() {
+            self.next_log_start.store(before, Ordering::Release);
+        }
+        written
     }
 }
 
