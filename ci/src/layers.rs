@@ -85,7 +85,14 @@ const PLACES: &[Place] = &[
             "console",
         ],
     ),
-    place("sim", Ring::System, &["model", "runtime", "protocol", "broker", "client"]),
+    // What clients did and saw, and the checks of it: judges simulated runs and real ones.
+    place("history", Ring::Pure, &[]),
+    // It configures brokers by their settings, as `klamm` does.
+    place(
+        "sim",
+        Ring::System,
+        &["model", "protocol", "metadata", "runtime", "client", "broker", "history"],
+    ),
     // Outside: the tests know the binary, the protocol and our client, which is one more client of
     // the matrix; not the broker's inside.
     place("tests", Ring::System, &["model", "protocol", "runtime", "client", "runtime-tokio"]),

@@ -1,0 +1,325 @@
+//! The brokers of a run, and their operator: starts what is down, restarts what is not ready.
+//!
+//! Start at [`Cluster::operate`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use broker::{Broker, BrokerConfig};
+use metadata::config::parse_properties;
+use runtime::Runtime;
+use runtime::sync::oneshot;
+
+use crate::disk::DiskProfile;
+use crate::machine::Machines;
+use crate::scenario::Scenario;
+use crate::world::{Nanos, NodeId, Process, nanos};
+
+/// The port of every broker.
+pub const PORT: u16 = 9092;
+
+/// How often the operator looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a broker may be not ready before it is started anew.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How a broker's process is doing.
+enum Status {
+    /// Not started, killed, or ended by itself after a stop.
+    Down,
+    /// In [`Broker::start`].
+    Starting,
+    /// Serving.
+    Running { why_not_ready: Box<dyn Fn() -> Vec<String> + Send>, stop: oneshot::Sender<()> },
+    /// In [`Broker::stop`].
+    Stopping,
+    /// Stopped in good order.
+    Stopped,
+    /// The start failed, because of this.
+    Failed(String),
+}
+
+struct Seat {
+    node: NodeId,
+    config: BrokerConfig,
+    status: Status,
+    process: Option<Process>,
+    /// Not started before.
+    up_at: Nanos,
+    /// Since when it has been started and not been ready.
+    unready_since: Option<Nanos>,
+    starts: u64,
+    /// Kills that still follow, each while it starts; with or without power.
+    crashes_at_start: (u32, bool),
+}
+
+/// All brokers.
+#[derive(Clone)]
+pub struct Cluster {
+    machines: Machines,
+    seats: Arc<Mutex<Vec<Seat>>>,
+}
+
+/// The settings of broker `id` in `scenario`.
+fn config(scenario: &Scenario, id: u32) -> Result<BrokerConfig, String> {
+    let mut text = format!(
+        "node.id={id}\nprocess.roles=broker,controller\nlog.dirs=/data\n\
+         listeners=PLAINTEXT://0.0.0.0:{PORT}\nadvertised.listeners=PLAINTEXT://broker-{id}:{PORT}\n\
+         auto.create.topics.enable=false\nlog.initial.task.delay.ms=1000\n\
+         log.retention.check.interval.ms=2000\nlog.cleaner.backoff.ms=2000\n\
+         log.flush.offset.checkpoint.interval.ms=3000\n"
+    );
+    for (key, value) in &scenario.cluster.settings {
+        text.push_str(&format!("{key}={value}\n"));
+    }
+    let properties = parse_properties(&text).map_err(|error| error.to_string())?;
+    let resolved =
+        BrokerConfig::from_properties(&properties).map_err(|errors| errors.to_string())?;
+    Ok(resolved.config)
+}
+
+impl Cluster {
+    /// The brokers of `scenario`, all down.
+    ///
+    /// # Errors
+    /// What is wrong with `cluster.settings`.
+    pub fn new(machines: &Machines, scenario: &Scenario) -> Result<Cluster, String> {
+        let mut seats = Vec::new();
+        for id in 1..=scenario.cluster.brokers {
+            let profile = DiskProfile {
+                capacity_bytes: scenario.cluster.disk_mib << 20,
+                ..DiskProfile::default()
+            };
+            seats.push(Seat {
+                node: machines.add(&format!("broker-{id}"), profile),
+                config: config(scenario, id)?,
+                status: Status::Down,
+                process: None,
+                up_at: 0,
+                unready_since: None,
+                starts: 0,
+                crashes_at_start: (0, false),
+            });
+        }
+        Ok(Cluster { machines: machines.clone(), seats: Arc::new(Mutex::new(seats)) })
+    }
+
+    /// `host:port` of the brokers.
+    pub fn addresses(&self) -> Vec<String> {
+        (1..=self.lock().len()).map(|id| format!("broker-{id}:{PORT}")).collect()
+    }
+
+    /// The node of broker `id`, from 1.
+    pub fn node(&self, id: u32) -> NodeId {
+        self.lock()[id as usize - 1].node
+    }
+
+    /// Looks after the brokers for ever.
+    pub async fn operate(self) {
+        loop {
+            let count = self.lock().len();
+            for at in 0..count {
+                self.look_after(at);
+            }
+            self.machines.world().sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn look_after(&self, at: usize) {
+        let now = self.machines.world().now();
+        let mut seats = self.lock();
+        let seat = &mut seats[at];
+        let is_alive = seat.process.is_some_and(|process| self.machines.world().is_alive(process));
+        if !is_alive {
+            seat.status = Status::Down;
+        }
+        let must_restart = match &seat.status {
+            Status::Down => {
+                if seat.up_at <= now {
+                    drop(seats);
+                    self.start(at);
+                }
+                return;
+            }
+            Status::Starting | Status::Stopping => false,
+            Status::Stopped => {
+                let node = seat.node;
+                drop(seats);
+                self.machines.kill(node);
+                return;
+            }
+            Status::Failed(_) => true,
+            Status::Running { why_not_ready, .. } => {
+                if why_not_ready().is_empty() {
+                    seat.unready_since = None;
+                    return;
+                }
+                false
+            }
+        };
+        if self.machines.world().is_paused(seat.node) {
+            return;
+        }
+        let since = *seat.unready_since.get_or_insert(now);
+        let is_late = since + nanos(PATIENCE) <= now;
+        let node = seat.node;
+        let in_transition = matches!(seat.status, Status::Starting | Status::Stopping);
+        drop(seats);
+        if (is_late && !in_transition) || must_restart {
+            self.machines.kill(node);
+            self.lock()[at].unready_since = None;
+            self.put_down(at, 500);
+        }
+    }
+
+    fn put_down(&self, at: usize, down_ms: u64) {
+        let up_at = self.machines.world().now() + down_ms * 1_000_000;
+        let mut seats = self.lock();
+        seats[at].status = Status::Down;
+        seats[at].up_at = up_at;
+    }
+
+    fn start(&self, at: usize) {
+        let (node, config, crash) = {
+            let mut seats = self.lock();
+            let seat = &mut seats[at];
+            seat.status = Status::Starting;
+            seat.unready_since = None;
+            seat.starts += 1;
+            let crash = (seat.crashes_at_start.0 > 0).then_some(seat.crashes_at_start.1);
+            seat.crashes_at_start.0 = seat.crashes_at_start.0.saturating_sub(1);
+            (seat.node, seat.config.clone(), crash.map(|power| (power, seat.starts)))
+        };
+        let seats = Arc::clone(&self.seats);
+        let process = self.machines.start(node, |runtime| serve(runtime, config, seats, at));
+        self.lock()[at].process = Some(process);
+        if let Some((power, start)) = crash {
+            self.plan_crash(at, process, power, start);
+        }
+    }
+
+    /// Ends `process` at a drawn moment of its start.
+    fn plan_crash(&self, at: usize, process: Process, power: bool, start: u64) {
+        use runtime::Rng;
+        let key = (u64::from(process.node.0) << 32) | start;
+        let delay = self.machines.world().rng("crash-at-start", key).next_u64() % 60_000_000;
+        let cluster = self.clone();
+        self.machines.world().after(Duration::from_nanos(delay), move |world| {
+            if world.is_alive(process) {
+                match power {
+                    true => cluster.machines.power_loss(process.node),
+                    false => cluster.machines.kill(process.node),
+                };
+                cluster.put_down(at, 10);
+            }
+        });
+    }
+
+    /// Kills broker `id`; returns whether it was up.
+    pub fn kill(&self, id: u32, down_ms: u64) -> bool {
+        let was_up = self.machines.kill(self.node(id));
+        self.put_down(id as usize - 1, down_ms);
+        was_up
+    }
+
+    /// Cuts the power of broker `id`; returns whether it was up.
+    pub fn power_loss(&self, id: u32, down_ms: u64) -> bool {
+        let was_up = self.machines.power_loss(self.node(id));
+        self.put_down(id as usize - 1, down_ms);
+        was_up
+    }
+
+    /// Kills broker `id`, and kills it again while it starts, so many times.
+    pub fn crash_loop(&self, id: u32, times: u32, power: bool) -> bool {
+        self.lock()[id as usize - 1].crashes_at_start = (times, power);
+        match power {
+            true => self.power_loss(id, 10),
+            false => self.kill(id, 10),
+        }
+    }
+
+    /// Tells broker `id` to stop; returns whether it served.
+    pub fn stop(&self, id: u32, down_ms: u64) -> bool {
+        let at = id as usize - 1;
+        let up_at = self.machines.world().now() + down_ms * 1_000_000;
+        let mut seats = self.lock();
+        if !matches!(seats[at].status, Status::Running { .. }) {
+            return false;
+        }
+        let before = std::mem::replace(&mut seats[at].status, Status::Stopping);
+        seats[at].up_at = up_at;
+        drop(seats);
+        if let Status::Running { stop, .. } = before {
+            return stop.send(()).is_ok();
+        }
+        false
+    }
+
+    /// No crash at a start is planned any more, and whatever is down starts at once.
+    pub fn heal(&self) {
+        let now = self.machines.world().now();
+        for seat in self.lock().iter_mut() {
+            seat.crashes_at_start.0 = 0;
+            seat.up_at = seat.up_at.min(now);
+        }
+    }
+
+    /// Why brokers are not serving; nothing when all are.
+    pub fn why_not_ready(&self) -> Vec<String> {
+        let seats = self.lock();
+        let mut reasons = Vec::new();
+        for (at, seat) in seats.iter().enumerate() {
+            let id = at + 1;
+            match &seat.status {
+                Status::Running { why_not_ready, .. } => {
+                    let all = why_not_ready();
+                    reasons.extend(all.iter().map(|reason| format!("broker {id}: {reason}")));
+                }
+                Status::Down => reasons.push(format!("broker {id} is down")),
+                Status::Starting => reasons.push(format!("broker {id} starts")),
+                Status::Stopping | Status::Stopped => reasons.push(format!("broker {id} stops")),
+                Status::Failed(reason) => reasons.push(format!("broker {id}: {reason}")),
+            }
+        }
+        reasons
+    }
+
+    /// How often brokers were started.
+    pub fn starts(&self) -> u64 {
+        self.lock().iter().map(|seat| seat.starts).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
+        lock(&self.seats)
+    }
+}
+
+fn lock(seats: &Mutex<Vec<Seat>>) -> MutexGuard<'_, Vec<Seat>> {
+    seats.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A broker's process.
+async fn serve(runtime: Runtime, config: BrokerConfig, seats: Arc<Mutex<Vec<Seat>>>, at: usize) {
+    match Broker::start(runtime, config).await {
+        Ok(broker) => {
+            let (stop, stopped) = oneshot::channel();
+            let why_not_ready = Box::new(broker.readiness());
+            lock(&seats)[at].status = Status::Running { why_not_ready, stop };
+            if stopped.await.is_err() {
+                // Replaced by a later process' status: this one is gone by then.
+                return;
+            }
+            broker.stop().await;
+            lock(&seats)[at].status = Status::Stopped;
+        }
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                text = format!("{text}: {error}");
+                cause = error.source();
+            }
+            lock(&seats)[at].status = Status::Failed(text);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `klamm-sim promote`: a counterexample becomes a test, with the story of its bug.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use sim::run::Watch;
+use sim::scenario::Scenario;
+use sim::sweep::run_alone;
+
+use super::{Ended, read_scenario};
+
+#[derive(Args)]
+pub(super) struct Promote {
+    /// The counterexample, as `shrink --write` left it.
+    from: PathBuf,
+    /// The new scenario, under scenarios/regression/.
+    to: PathBuf,
+    /// What went wrong, why, and what was done: it opens the file.
+    #[arg(long)]
+    story: String,
+}
+
+impl Promote {
+    pub(super) fn execute(&self) -> Result<Ended> {
+        let named = read_scenario(&self.from)?;
+        let scenario = &named.scenario;
+        if scenario.plan.is_none() || scenario.seed.is_none() {
+            bail!("{} has no plan and seed of its own: shrink it first", named.name);
+        }
+        if self.to.exists() {
+            bail!("{} is there already", self.to.display());
+        }
+        let story = format!("\n{}\n", self.story.trim());
+        let promoted = Scenario { story, ..(**scenario).clone() };
+        std::fs::write(&self.to, promoted.to_toml())
+            .with_context(|| format!("write {}", self.to.display()))?;
+        let seed = scenario.seed.unwrap_or(0);
+        let report = run_alone(scenario, seed, Watch::default()).map_err(|error| anyhow!(error))?;
+        match report.failures().first() {
+            Some((_, text)) => println!("fails now: {text}"),
+            None => println!("passes now: with the bug it must fail, see that it does"),
+        }
+        println!("{}", self.to.display());
+        Ok(Ended::Clean)
+    }
+}

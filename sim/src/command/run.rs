@@ -1,0 +1,281 @@
+//! `klamm-sim run`: seeds of scenarios, side by side.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use sim::run::Report;
+use sim::sweep::{Done, Efficacies, Named, sweep};
+
+use super::hash::{first_difference, hashes_elsewhere};
+use super::seeds::parse_seeds;
+use super::{Common, Ended, Output, read_scenarios};
+
+#[derive(Args)]
+pub(super) struct Run {
+    /// Scenario files, or directories of them.
+    #[arg(required = true)]
+    scenarios: Vec<PathBuf>,
+    /// The seeds, FROM..TO without TO, or one seed.
+    #[arg(short, long, default_value = "0..100", value_parser = parse_seeds)]
+    seeds: Range<u64>,
+    /// How many seeds run at once; one per core when not given.
+    #[arg(short, long)]
+    jobs: Option<usize>,
+    /// Run one of so many seeds a second time in another process and compare; 0: none.
+    #[arg(long, default_value_t = 20)]
+    repeat_one_in: u64,
+    /// Stop after so many failing seeds.
+    #[arg(long, default_value_t = 20)]
+    failures_max: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A seed that failed.
+struct Failure {
+    scenario: String,
+    seed: u64,
+    hash: u128,
+    findings: Vec<(String, String)>,
+}
+
+/// What a sweep came to.
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    events: u64,
+    simulated: Duration,
+    efficacies: Efficacies,
+    failures: Vec<Failure>,
+    /// Seeds to run again elsewhere, by scenario, with the hash they had here.
+    repeats: BTreeMap<String, Vec<(u64, u128)>>,
+    /// Seeds whose two runs differ, and where they part.
+    unrepeatable: Vec<(String, u64, String)>,
+    repeated: u64,
+    figures: BTreeMap<&'static str, u64>,
+}
+
+impl Sum {
+    fn add(&mut self, name: &str, report: &Report) {
+        self.runs += 1;
+        self.events += report.events;
+        self.simulated += Duration::from_nanos(report.passed);
+        self.efficacies.add(report);
+        let figures = &report.verdict.figures;
+        for (name, figure) in [
+            ("sent", figures.sent),
+            ("acknowledged", figures.acknowledged),
+            ("unknown", figures.unknown),
+            ("refused", figures.refused),
+            ("stored", figures.stored),
+            ("repeated", figures.repeated),
+            ("read", figures.read),
+            ("starts", report.starts),
+        ] {
+            *self.figures.entry(name).or_default() += figure;
+        }
+        for (excuse, count) in &report.verdict.excused {
+            *self.figures.entry(excuse).or_default() += count;
+        }
+        let findings = report.failures();
+        if !findings.is_empty() {
+            let (seed, hash) = (report.seed, report.hash);
+            self.failures.push(Failure { scenario: name.to_owned(), seed, hash, findings });
+        }
+    }
+}
+
+impl Run {
+    pub(super) fn execute(&self) -> Result<Ended> {
+        let scenarios = read_scenarios(&self.scenarios)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.jobs.unwrap_or(cores).max(1);
+        let total = (self.seeds.end - self.seeds.start) * scenarios.len() as u64;
+        let progress = progress(total);
+        let begun = Instant::now();
+        let mut sum = Sum::default();
+        let mut broken = None;
+        sweep(&scenarios, self.seeds.clone(), jobs, |done| {
+            let Done { scenario, seed, outcome } = done;
+            let Named { name, .. } = &scenarios[scenario];
+            match outcome {
+                Ok(report) => {
+                    sum.add(name, &report);
+                    let is_picked = self.repeat_one_in > 0 && seed % self.repeat_one_in == 0;
+                    if is_picked || !report.failures().is_empty() {
+                        let repeats = sum.repeats.entry(name.clone()).or_default();
+                        repeats.push((seed, report.hash));
+                    }
+                }
+                Err(error) => broken = Some(anyhow!("{name}, seed {seed}: {error}")),
+            }
+            progress.inc(1);
+            if !sum.failures.is_empty() {
+                progress.set_message(format!("{} failing", sum.failures.len()));
+            }
+            broken.is_none() && sum.failures.len() < self.failures_max
+        });
+        progress.finish_and_clear();
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        let took = begun.elapsed();
+        if self.repeat_one_in > 0 {
+            sum.repeat(jobs)?;
+        }
+        match self.common.output {
+            Output::Text => sum.print(took, jobs),
+            Output::Json => println!("{:#}", sum.to_json(took, jobs)),
+        }
+        let is_clean = sum.failures.is_empty() && sum.unrepeatable.is_empty();
+        Ok(if is_clean { Ended::Clean } else { Ended::Violation })
+    }
+}
+
+fn progress(total: u64) -> ProgressBar {
+    let progress = ProgressBar::new(total);
+    if !std::io::stderr().is_terminal() {
+        progress.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds  {per_sec}  {eta}  {msg}");
+    progress.with_style(style.expect("the template is one"))
+}
+
+impl Sum {
+    /// Runs the picked seeds in other processes: a run is a function of the build, the scenario and
+    /// the seed, and of nothing that a process has besides.
+    fn repeat(&mut self, jobs: usize) -> Result<()> {
+        for (name, seeds) in std::mem::take(&mut self.repeats) {
+            let path = Path::new(&name);
+            let part = seeds.len().div_ceil(jobs).max(1);
+            let hashes = std::thread::scope(|scope| {
+                let threads: Vec<_> = seeds
+                    .chunks(part)
+                    .map(|part| {
+                        let numbers: Vec<u64> = part.iter().map(|(seed, _)| *seed).collect();
+                        scope.spawn(move || hashes_elsewhere(path, &numbers))
+                    })
+                    .collect();
+                let mut all = Vec::new();
+                for thread in threads {
+                    let hashes = thread.join().map_err(|_| anyhow!("a thread panicked"))?;
+                    all.extend(hashes?);
+                }
+                anyhow::Ok(all)
+            })?;
+            for ((seed, here), there) in seeds.iter().zip(hashes) {
+                self.repeated += 1;
+                if *here != there {
+                    let difference = first_difference(path, *seed)?;
+                    let text = difference.unwrap_or_else(|| "the traces are equal now".to_owned());
+                    self.unrepeatable.push((name.clone(), *seed, text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn per_core_minute(&self, took: Duration, jobs: usize) -> f64 {
+        self.runs as f64 / took.as_secs_f64().max(1e-9) * 60.0 / jobs as f64
+    }
+
+    fn print(&self, took: Duration, jobs: usize) {
+        for failure in &self.failures {
+            println!("{} --seed {:#x}", failure.scenario, failure.seed);
+            const SHOWN: usize = 5;
+            for (_, text) in failure.findings.iter().take(SHOWN) {
+                println!("  VIOLATION {text}");
+            }
+            if let Some(more) = failure.findings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+                println!("  and {more} more");
+            }
+            println!(
+                "  cargo sim replay {} --seed {:#x}    # trace {:032x}",
+                failure.scenario, failure.seed, failure.hash
+            );
+        }
+        for (name, seed, text) in &self.unrepeatable {
+            println!("{name} --seed {seed:#x}\n  UNREPEATABLE {text}");
+        }
+        println!("faults: planned, struck, with effect; runs that had one, runs it bit");
+        for (family, efficacy) in &self.efficacies.0 {
+            println!(
+                "  {:<16}{:>8}{:>8}{:>8}{:>8}{:>8}",
+                format!("{family:?}"),
+                efficacy.planned,
+                efficacy.struck,
+                efficacy.effective,
+                efficacy.runs,
+                efficacy.runs_bitten
+            );
+        }
+        let figures: Vec<String> =
+            self.figures.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
+        println!("records: {}", figures.join(", "));
+        println!(
+            "{} seeds in {:.1} s: {:.0} per core-minute, {} failing; {} run twice, {} of them differ; \
+             {:.0} simulated s and {} events in each",
+            self.runs,
+            took.as_secs_f64(),
+            self.per_core_minute(took, jobs),
+            self.failures.len(),
+            self.repeated,
+            self.unrepeatable.len(),
+            self.simulated.as_secs_f64() / self.runs.max(1) as f64,
+            self.events / self.runs.max(1),
+        );
+    }
+
+    fn to_json(&self, took: Duration, jobs: usize) -> serde_json::Value {
+        let failures: Vec<_> = self
+            .failures
+            .iter()
+            .map(|failure| {
+                let findings: Vec<_> = failure
+                    .findings
+                    .iter()
+                    .map(|(check, text)| json!({ "check": check, "text": text }))
+                    .collect();
+                json!({
+                    "scenario": failure.scenario,
+                    "seed": format!("{:#x}", failure.seed),
+                    "hash": format!("{:032x}", failure.hash),
+                    "findings": findings,
+                })
+            })
+            .collect();
+        let faults: serde_json::Map<String, serde_json::Value> = self
+            .efficacies
+            .0
+            .iter()
+            .map(|(family, efficacy)| {
+                let value = json!({
+                    "planned": efficacy.planned,
+                    "struck": efficacy.struck,
+                    "effective": efficacy.effective,
+                    "runs": efficacy.runs,
+                    "runs_bitten": efficacy.runs_bitten,
+                });
+                (format!("{family:?}"), value)
+            })
+            .collect();
+        json!({
+            "runs": self.runs,
+            "seconds": took.as_secs_f64(),
+            "per_core_minute": self.per_core_minute(took, jobs),
+            "events": self.events,
+            "figures": self.figures,
+            "faults": faults,
+            "failures": failures,
+            "run_twice": self.repeated,
+            "unrepeatable": self.unrepeatable,
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! What brokers and clients log during a run. An ERROR that no fault explains fails the run.
+//!
+//! The subscriber is of the run's thread alone, so that runs side by side do not mix.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::world::trace::digest;
+use crate::world::{Kind, Nanos, World};
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When.
+    pub at: Nanos,
+    /// How bad.
+    pub level: Level,
+    /// Which module.
+    pub target: String,
+    /// The message and its fields.
+    pub text: String,
+}
+
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.level, self.target, self.text)
+    }
+}
+
+#[derive(Default)]
+struct Caught {
+    lines: Vec<LogLine>,
+    healed_at: Option<Nanos>,
+}
+
+/// Catches what this thread logs.
+#[derive(Clone)]
+pub struct Capture {
+    world: World,
+    caught: Arc<Mutex<Caught>>,
+    guard: Arc<Mutex<Option<DefaultGuard>>>,
+}
+
+impl Capture {
+    /// From now on.
+    pub fn start(world: &World) -> Capture {
+        let caught = Arc::<Mutex<Caught>>::default();
+        let catcher = Catcher { world: world.clone(), caught: Arc::clone(&caught) };
+        let guard = tracing::subscriber::set_default(catcher);
+        Capture { world: world.clone(), caught, guard: Arc::new(Mutex::new(Some(guard))) }
+    }
+
+    /// Faults are over: what is still in flight may fail a little longer, then nothing may.
+    pub fn healed(&self) {
+        self.caught.lock().unwrap_or_else(PoisonError::into_inner).healed_at =
+            Some(self.world.now());
+    }
+
+    /// ERROR lines of the healed world.
+    pub fn unexpected(&self) -> Vec<LogLine> {
+        const GRACE: Nanos = 5_000_000_000;
+        let caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(healed_at) = caught.healed_at else { return Vec::new() };
+        let lines = caught.lines.iter();
+        lines
+            .filter(|line| line.level == Level::ERROR && healed_at + GRACE < line.at)
+            .cloned()
+            .collect()
+    }
+
+    /// Stops catching.
+    pub fn end(&self) {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+struct Catcher {
+    world: World,
+    caught: Arc<Mutex<Caught>>,
+}
+
+impl Subscriber for Catcher {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let most = if self.world.is_recording() { Level::INFO } else { Level::WARN };
+        metadata.is_event() && *metadata.level() <= most
+    }
+
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Some(tracing::level_filters::LevelFilter::INFO)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let level = *event.metadata().level();
+        let line = LogLine {
+            at: self.world.now(),
+            level,
+            target: event.metadata().target().to_owned(),
+            text: text.0,
+        };
+        // Only what is caught in every run may count into the hash.
+        let words = match level <= Level::WARN {
+            true => vec![digest(line.text.as_bytes())],
+            false => Vec::new(),
+        };
+        if level <= Level::WARN {
+            self.world.record(Kind::Log, None, &words, || line.to_string());
+            self.caught.lock().unwrap_or_else(PoisonError::into_inner).lines.push(line);
+        } else {
+            self.world.remark(Kind::Log, None, line.to_string());
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// `message field=value …`
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write;
+        if field.name() == "message" {
+            self.0.insert_str(0, &format!("{value:?}"));
+        } else {
+            // Writing to a String can not fail.
+            let _ = write!(self.0, " {}={value:?}", field.name());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Machines: nodes with a disk, a clock and a place in the network, whose processes start and end.
+//!
+//! Start at [`Machines::start`].
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use runtime::{BoxFuture, Runtime};
+
+use crate::disk::{DiskProfile, SimDisk};
+use crate::net::{End, Network};
+use crate::runtime::{MachineClock, clock, random, tasks};
+use crate::world::{Kind, Nanos, NodeId, Process, World};
+
+/// One machine's parts that outlive its processes.
+#[derive(Clone)]
+pub struct Machine {
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Its clock.
+    pub clock: Arc<MachineClock>,
+}
+
+/// All machines of a world.
+#[derive(Clone)]
+pub struct Machines {
+    world: World,
+    network: Network,
+    machines: Arc<Mutex<BTreeMap<NodeId, Machine>>>,
+    power_losses: Arc<Mutex<Vec<(Nanos, NodeId)>>>,
+}
+
+impl Machines {
+    /// No machine yet, in `world`.
+    pub fn new(world: &World) -> Machines {
+        Machines {
+            world: world.clone(),
+            network: Network::new(world),
+            machines: Arc::default(),
+            power_losses: Arc::default(),
+        }
+    }
+
+    /// The world.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// A new machine, down, with an empty disk.
+    pub fn add(&self, name: &str, profile: DiskProfile) -> NodeId {
+        let node = self.world.add_node(name);
+        self.equip(node, profile);
+        node
+    }
+
+    fn equip(&self, node: NodeId, profile: DiskProfile) {
+        let disk = SimDisk::new(&self.world, node, profile);
+        let machine = Machine { disk, clock: Arc::new(MachineClock::default()) };
+        self.lock().insert(node, machine);
+    }
+
+    /// The parts of `node`.
+    pub fn machine(&self, node: NodeId) -> Machine {
+        self.lock()[&node].clone()
+    }
+
+    /// What the supervisor sees: a runtime that no fault touches.
+    pub fn supervisor(&self) -> Runtime {
+        if !self.lock().contains_key(&NodeId::SUPERVISOR) {
+            self.equip(NodeId::SUPERVISOR, DiskProfile::default());
+        }
+        let process = self.world.process(NodeId::SUPERVISOR).expect("the supervisor never ends");
+        self.runtime(process)
+    }
+
+    /// Starts a process that runs `main` to its end on `node`, which is down.
+    pub fn start<F>(&self, node: NodeId, main: impl FnOnce(Runtime) -> F) -> Process
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let process = self.world.start_process(node);
+        self.network.node_booted(node);
+        let words = [1, u64::from(process.incarnation)];
+        let name = || format!("start {}", self.world.node_name(node));
+        self.world.record(Kind::Process, Some(node), &words, name);
+        let runtime = self.runtime(process);
+        let main: BoxFuture<'static, ()> = Box::pin(main(runtime.clone()));
+        drop(runtime.tasks.spawn("main", main));
+        process
+    }
+
+    fn runtime(&self, process: Process) -> Runtime {
+        let machine = self.machine(process.node);
+        Runtime {
+            clock: clock(&self.world, &machine.clock),
+            net: self.network.host(process),
+            disk: machine.disk.mount(process),
+            tasks: tasks(&self.world, process),
+            random: random(&self.world, process),
+        }
+    }
+
+    /// Ends the process of `node` as kill -9 does: its sockets are closed, its page cache stays.
+    /// Returns whether there was one.
+    pub fn kill(&self, node: NodeId) -> bool {
+        self.end(node, End::Killed)
+    }
+
+    /// Cuts the power of `node`: its peers hear nothing, what was not synced may be gone.
+    pub fn power_loss(&self, node: NodeId) -> bool {
+        let losses = &self.power_losses;
+        losses.lock().unwrap_or_else(PoisonError::into_inner).push((self.world.now(), node));
+        let was_up = self.end(node, End::PowerLost);
+        self.machine(node).disk.power_lost();
+        was_up
+    }
+
+    /// When which machine lost power.
+    pub fn power_losses(&self) -> Vec<(Nanos, NodeId)> {
+        self.power_losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn end(&self, node: NodeId, end: End) -> bool {
+        let Some(process) = self.world.process(node) else { return false };
+        let words = [2, u64::from(process.incarnation), end as u64];
+        let text = || format!("{end:?}: {}", self.world.node_name(node));
+        self.world.record(Kind::Process, Some(node), &words, text);
+        self.network.process_ended(process, end);
+        self.machine(node).disk.process_ended(process);
+        self.world.end_process(node);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Machine>> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,36 @@
+//! `klamm-sim`: runs scenarios by seed, replays, shrinks, promotes and explains what it finds.
+//!
+//! Exit code 0: nothing found; 3: a violation; 2: wrong use; 1: anything else.
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    quiet_panics_of_runs();
+    let cli = command::Cli::parse();
+    match command::execute(&cli) {
+        Ok(command::Ended::Clean) => ExitCode::SUCCESS,
+        Ok(command::Ended::Violation) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("klamm-sim: {error:#}");
+            match error.downcast_ref::<sim::scenario::ScenarioError>() {
+                Some(_) => ExitCode::from(2),
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// A panic inside a run is a finding: it is in the report, and need not be on stderr as well.
+fn quiet_panics_of_runs() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let is_of_run = std::thread::current().name() == Some(sim::sweep::SEED_THREAD);
+        if !is_of_run || std::env::var_os("KLAMM_SIM_PANICS").is_some() {
+            usual(info);
+        }
+    }));
+}

@@ -1,0 +1,362 @@
+//! Faults: what can be done to the network, at any time.
+//!
+//! Each call tells what it struck at once. What it strikes later is counted by
+//! [`Network::effects`]; of a cut, [`Network::heal`] tells the sum.
+
+use std::time::Duration;
+
+use runtime::{RandomStream, Rng};
+
+use crate::world::{Kind, Nanos, NodeId, nanos, trace};
+
+use super::Network;
+use super::connection::{Phase, Side};
+use super::info::Struck;
+use super::link::{Ambush, LinkProfile};
+use super::state::State;
+
+/// A lost response is followed by a reset after this, and up to so much more.
+const RESET_AFTER_MIN: Nanos = 1_000_000;
+const RESET_AFTER_SPREAD: Nanos = 2_000_000_000;
+
+/// Which of the connections between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// One, drawn.
+    One,
+    /// All.
+    All,
+}
+
+/// How links behave.
+impl Network {
+    /// Sets how links behave of which nothing else was said.
+    pub fn set_default_profile(&self, profile: LinkProfile) {
+        self.act(|state| state.profile = profile);
+    }
+
+    /// Sets how one link behaves from now on. Segments on their way arrive when they would have.
+    pub fn set_profile(&self, from: NodeId, to: NodeId, profile: LinkProfile) {
+        self.act(|state| state.link(from, to).profile = Some(profile));
+    }
+
+    /// How a link behaves.
+    pub fn profile(&self, from: NodeId, to: NodeId) -> LinkProfile {
+        self.act(|state| state.profile_of(from, to))
+    }
+}
+
+/// Faults of links.
+impl Network {
+    /// Nothing gets through in this direction any more: what arrives during the cut is sent again
+    /// until the heal, connects hang. Tells what is on its way.
+    pub fn cut(&self, from: NodeId, to: NodeId) -> Struck {
+        self.fault(
+            Some(to),
+            || format!("cut {from} -> {to}"),
+            |state| {
+                let link = state.link(from, to);
+                if !link.is_cut {
+                    link.is_cut = true;
+                    link.struck = 0;
+                }
+                state.in_flight(from, to)
+            },
+        )
+    }
+
+    /// Ends a cut; held segments arrive at their next retransmission. Returns how many segments
+    /// and connects the cut has held.
+    pub fn heal(&self, from: NodeId, to: NodeId) -> usize {
+        self.fault(
+            Some(to),
+            || format!("heal {from} -> {to}"),
+            |state| {
+                let link = state.link(from, to);
+                let was_cut = std::mem::take(&mut link.is_cut);
+                if was_cut { link.struck } else { 0 }
+            },
+        )
+    }
+
+    /// Ends all cuts, isolations, stalls and everything else that holds or strikes segments and
+    /// connects. Connections that are silent stay so. Returns how much the cuts have held.
+    pub fn heal_all(&self) -> usize {
+        self.fault(
+            None,
+            || "heal everything".to_owned(),
+            |state| {
+                let now = state.now();
+                for (_, host) in state.hosts() {
+                    host.is_isolated = false;
+                    host.refuses_until = host.refuses_until.min(now);
+                    host.hangs_until = host.hangs_until.min(now);
+                    host.single_bytes_until = host.single_bytes_until.min(now);
+                }
+                let links = state.links.values_mut().map(|link| {
+                    link.stalled_until = link.stalled_until.min(now);
+                    link.ambushes.clear();
+                    if std::mem::take(&mut link.is_cut) { link.struck } else { 0 }
+                });
+                links.sum()
+            },
+        )
+    }
+
+    /// Cuts `node` off from all others, both ways, until [`Network::rejoin`].
+    pub fn isolate(&self, node: NodeId) -> Struck {
+        self.fault(
+            Some(node),
+            || format!("isolate {node}"),
+            |state| {
+                state.host(node).is_isolated = true;
+                state.struck(|from, to| from != to && (from == node || to == node))
+            },
+        )
+    }
+
+    /// Ends an isolation.
+    pub fn rejoin(&self, node: NodeId) {
+        self.fault(
+            Some(node),
+            || format!("rejoin {node}"),
+            |state| {
+                state.host(node).is_isolated = false;
+            },
+        );
+    }
+
+    /// Everything on the link waits for so long, and then arrives at once. Tells what is on its
+    /// way.
+    pub fn stall(&self, from: NodeId, to: NodeId, duration: Duration) -> Struck {
+        self.fault(
+            Some(to),
+            || format!("stall {from} -> {to} for {duration:?}"),
+            |state| {
+                let until = state.now().saturating_add(nanos(duration));
+                let link = state.link(from, to);
+                link.stalled_until = link.stalled_until.max(until);
+                state.in_flight(from, to)
+            },
+        )
+    }
+
+    /// The next segment of at least `bytes_min` bytes on the link arrives with a drawn bit
+    /// flipped. Tells the connections it may strike.
+    pub fn flip_bit(&self, from: NodeId, to: NodeId, bytes_min: usize) -> Struck {
+        let text = || format!("flip a bit {from} -> {to}");
+        self.ambush(from, to, text, |random| Ambush::FlipBit {
+            bytes_min: bytes_min.max(1),
+            at: random.next_u64(),
+        })
+    }
+
+    /// Of the next segment on the link a drawn part arrives, followed by the end of the stream; the
+    /// sender is told nothing until it writes more, and then by a reset. Tells the connections it
+    /// may strike.
+    pub fn close_mid_response(&self, from: NodeId, to: NodeId) -> Struck {
+        let text = || format!("end in mid-segment {from} -> {to}");
+        self.ambush(from, to, text, |random| Ambush::EndEarly { at: random.next_u64() })
+    }
+
+    /// The next request that a client at `to` has sent to `from` arrives; from then on the server
+    /// at `from` is not heard on that connection, and a drawn time later both ends are reset.
+    /// Tells the connections it may strike.
+    pub fn lose_response(&self, from: NodeId, to: NodeId) -> Struck {
+        let text = || format!("lose a response {from} -> {to}");
+        // It strikes requests, which go the other way.
+        self.ambush(to, from, text, |random| Ambush::LoseResponse {
+            reset_after: RESET_AFTER_MIN + random.next_u64() % RESET_AFTER_SPREAD,
+        })
+    }
+
+    fn ambush(
+        &self,
+        from: NodeId,
+        to: NodeId,
+        text: impl Fn() -> String,
+        draw: impl FnOnce(&mut RandomStream) -> Ambush,
+    ) -> Struck {
+        self.fault(Some(to), text, |state| {
+            let mut random = state.fault_stream(from, to);
+            let ambush = draw(&mut random);
+            state.link(from, to).ambushes.push(ambush);
+            state.in_flight(from, to)
+        })
+    }
+}
+
+/// Faults of connections.
+impl Network {
+    /// Resets both ends of connections between two nodes, whoever opened them; what is on its way
+    /// is lost.
+    pub fn reset_connections(&self, a: NodeId, b: NodeId, which: Which) -> Struck {
+        self.fault(
+            Some(b),
+            || format!("reset {a} - {b}: {which:?}"),
+            |state| state.each_between(a, b, which, State::reset_by_fault),
+        )
+    }
+
+    /// As [`Network::reset_connections`], for one connection.
+    pub fn reset_connection(&self, connection: u64) -> Struck {
+        self.fault(
+            None,
+            || format!("reset #{connection}"),
+            |state| state.reset_by_fault(connection),
+        )
+    }
+
+    /// Silences connections between two nodes for ever, in both directions: nobody hears of an end
+    /// or a reset.
+    pub fn half_open(&self, a: NodeId, b: NodeId, which: Which) -> Struck {
+        self.fault(
+            Some(b),
+            || format!("half-open {a} - {b}: {which:?}"),
+            |state| state.each_between(a, b, which, State::silence_by_fault),
+        )
+    }
+
+    /// As [`Network::half_open`], for one connection.
+    pub fn half_open_connection(&self, connection: u64) -> Struck {
+        self.fault(
+            None,
+            || format!("half-open #{connection}"),
+            |state| state.silence_by_fault(connection),
+        )
+    }
+}
+
+/// Faults of nodes.
+impl Network {
+    /// Connects to `node` are refused for so long, whoever listens. Tells which are on their way.
+    pub fn refuse_connects(&self, node: NodeId, duration: Duration) -> Struck {
+        self.fault(
+            Some(node),
+            || format!("{node} refuses connects for {duration:?}"),
+            |state| {
+                let until = state.now().saturating_add(nanos(duration));
+                state.host(node).refuses_until = until;
+                state.connects_to(node)
+            },
+        )
+    }
+
+    /// Connects to `node` are not answered for so long. Tells which are on their way.
+    pub fn hang_connects(&self, node: NodeId, duration: Duration) -> Struck {
+        self.fault(
+            Some(node),
+            || format!("connects to {node} hang for {duration:?}"),
+            |state| {
+                let until = state.now().saturating_add(nanos(duration));
+                state.host(node).hangs_until = until;
+                state.connects_to(node)
+            },
+        )
+    }
+
+    /// Each read on `node` returns one byte for so long. Tells the connections of the node and
+    /// what is on its way to it.
+    pub fn one_byte_reads(&self, node: NodeId, duration: Duration) -> Struck {
+        self.fault(
+            Some(node),
+            || format!("one-byte reads on {node} for {duration:?}"),
+            |state| {
+                let until = state.now().saturating_add(nanos(duration));
+                state.host(node).single_bytes_until = until;
+                state.struck(|_, to| to == node)
+            },
+        )
+    }
+
+    fn fault<T>(
+        &self,
+        node: Option<NodeId>,
+        text: impl Fn() -> String,
+        step: impl FnOnce(&mut State) -> T,
+    ) -> T {
+        let words = [trace::digest(text().as_bytes())];
+        self.world().record(Kind::Fault, node, &words, text);
+        self.act(step)
+    }
+}
+
+impl State {
+    /// The connections on a link, and what is on its way there.
+    fn in_flight(&self, from: NodeId, to: NodeId) -> Struck {
+        self.struck(|a, b| (a, b) == (from, to))
+    }
+
+    /// The connections on the links that `is_hit`, and what is on its way there.
+    fn struck(&self, is_hit: impl Fn(NodeId, NodeId) -> bool) -> Struck {
+        let mut struck = Struck::default();
+        for connection in self.connections.values() {
+            let hit = Side::BOTH.into_iter().filter(|side| {
+                let (from, to) = connection.path(*side);
+                is_hit(from, to)
+            });
+            let mut is_struck = false;
+            for side in hit {
+                is_struck = true;
+                struck.segments += connection.pipes[side].flight.len();
+            }
+            struck.connections += usize::from(is_struck);
+        }
+        struck
+    }
+
+    /// The connects on their way to a node.
+    fn connects_to(&self, node: NodeId) -> Struck {
+        let connects = self.connections.values().filter(|connection| {
+            let sockets = &connection.sockets;
+            sockets.server.node == node && sockets.server.phase == Phase::Absent
+        });
+        let count = connects.count();
+        Struck { connections: count, segments: count }
+    }
+
+    /// Does `strike` to connections between two nodes that are not over at either end.
+    fn each_between(
+        &mut self,
+        a: NodeId,
+        b: NodeId,
+        which: Which,
+        strike: impl Fn(&mut State, u64) -> Struck,
+    ) -> Struck {
+        let live = self.connections.iter().filter(|(_, connection)| {
+            connection.is_between(a, b)
+                && Side::BOTH.iter().any(|side| connection.sockets[*side].phase == Phase::Open)
+                && !Side::BOTH.iter().all(|side| connection.pipes[*side].is_silent)
+        });
+        let mut live: Vec<u64> = live.map(|(number, _)| *number).collect();
+        if which == Which::One && !live.is_empty() {
+            let drawn = self.fault_stream(a, b).next_u64() % live.len() as u64;
+            live = vec![live[drawn as usize]];
+        }
+        let mut struck = Struck::default();
+        for number in live {
+            struck += strike(self, number);
+        }
+        struck
+    }
+
+    fn reset_by_fault(&mut self, number: u64) -> Struck {
+        let struck = self.struck_connection(number);
+        self.effects.connections_reset += struck.connections as u64;
+        self.sever(number);
+        struck
+    }
+
+    fn silence_by_fault(&mut self, number: u64) -> Struck {
+        let struck = self.struck_connection(number);
+        self.effects.connections_silenced += struck.connections as u64;
+        self.silence(number);
+        struck
+    }
+
+    fn struck_connection(&self, number: u64) -> Struck {
+        let Some(connection) = self.connections.get(&number) else { return Struck::default() };
+        let segments = Side::BOTH.iter().map(|side| connection.pipes[*side].flight.len()).sum();
+        Struck { connections: 1, segments }
+    }
+}

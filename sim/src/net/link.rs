@@ -1,0 +1,140 @@
+//! A directed link between two nodes: how long segments take, and which faults lie on it.
+
+use runtime::{RandomStream, Rng};
+
+use crate::world::Nanos;
+
+use super::connection::Side;
+
+/// How a link behaves while nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkProfile {
+    /// No segment is faster.
+    pub latency_nanos_min: Nanos,
+    /// Half of the segments are faster; the others thin out by half with each further such step.
+    pub latency_nanos_median: Nanos,
+    /// One segment of so many is late; 0 for none.
+    pub tail_one_in: u64,
+    /// By up to so much.
+    pub tail_nanos_max: Nanos,
+    /// What passes in a second, of all connections together.
+    pub bytes_per_second: u64,
+    /// What a connection has on its way or unread before its writer waits.
+    pub window_bytes: usize,
+    /// One read of so many returns less than has arrived; 0 for none.
+    pub short_reads_one_in: u64,
+    /// One write of so many takes less than fits; 0 for none.
+    pub short_writes_one_in: u64,
+}
+
+impl LinkProfile {
+    /// Two machines of one data centre.
+    pub const LAN: LinkProfile = LinkProfile {
+        latency_nanos_min: 30_000,
+        latency_nanos_median: 80_000,
+        tail_one_in: 400,
+        tail_nanos_max: 20_000_000,
+        bytes_per_second: 1_250_000_000,
+        window_bytes: 256 * 1024,
+        short_reads_one_in: 8,
+        short_writes_one_in: 16,
+    };
+
+    /// A machine and itself.
+    pub const LOOPBACK: LinkProfile = LinkProfile {
+        latency_nanos_min: 4_000,
+        latency_nanos_median: 9_000,
+        tail_one_in: 2_000,
+        tail_nanos_max: 500_000,
+        bytes_per_second: 5_000_000_000,
+        ..LinkProfile::LAN
+    };
+
+    /// The next segment's latency: at least the minimum, with the median, and a heavy tail.
+    pub(super) fn latency(&self, stream: &mut RandomStream) -> Nanos {
+        const HALVINGS_MAX: u32 = 8;
+        let bits = stream.next_u64();
+        // Each halving of what is left of all segments takes one step more: an exponential
+        // distribution, without floats.
+        let step = self.latency_nanos_median.saturating_sub(self.latency_nanos_min);
+        let halvings = u64::from((bits as u32).leading_zeros().min(HALVINGS_MAX));
+        let usual = self.latency_nanos_min + step * halvings + share(step, bits >> 32);
+        if !one_in(self.tail_one_in, stream) {
+            return usual;
+        }
+        let bits = stream.next_u64();
+        usual + share(self.tail_nanos_max >> (bits % 8), bits >> 32)
+    }
+}
+
+impl Default for LinkProfile {
+    fn default() -> LinkProfile {
+        LinkProfile::LAN
+    }
+}
+
+/// A part of `whole`: of 2^32 parts, the lowest 32 bits of `bits`.
+fn share(whole: u64, bits: u64) -> u64 {
+    ((u128::from(whole) * u128::from(bits & 0xffff_ffff)) >> 32) as u64
+}
+
+/// True once in `count` draws; never for 0.
+pub(super) fn one_in(count: u64, stream: &mut RandomStream) -> bool {
+    count != 0 && stream.next_u64().is_multiple_of(count)
+}
+
+/// What waits on a link for a segment to strike.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ambush {
+    /// A segment of at least so many bytes arrives with a bit flipped.
+    FlipBit { bytes_min: usize, at: u64 },
+    /// A part of a segment arrives, and then the end of the stream.
+    EndEarly { at: u64 },
+    /// A request arrives, its response does not; the connection is reset so much later.
+    LoseResponse { reset_after: Nanos },
+}
+
+impl Ambush {
+    /// Whether it strikes a segment of `len` bytes that `sender` wrote.
+    pub(super) fn fits(&self, sender: Side, len: usize) -> bool {
+        match self {
+            Ambush::FlipBit { bytes_min, .. } => *bytes_min <= len,
+            Ambush::EndEarly { .. } => true,
+            Ambush::LoseResponse { .. } => sender == Side::Client,
+        }
+    }
+}
+
+/// One direction between two nodes.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// `None`: as the network's links are.
+    pub(super) profile: Option<LinkProfile>,
+    pub(super) is_cut: bool,
+    /// How many segments and connects the present cut has struck.
+    pub(super) struck: usize,
+    pub(super) stalled_until: Nanos,
+    /// When everything sent so far has left.
+    busy_until: Nanos,
+    /// How many connections were opened in this direction.
+    pub(super) opened: u64,
+    /// How many draws faults on this link have made.
+    pub(super) drawn: u64,
+    pub(super) ambushes: Vec<Ambush>,
+}
+
+impl Link {
+    /// When `len` bytes that are sent now have left.
+    pub(super) fn depart(&mut self, now: Nanos, len: usize, bytes_per_second: u64) -> Nanos {
+        let nanos = len as u128 * 1_000_000_000 / u128::from(bytes_per_second.max(1));
+        let nanos = Nanos::try_from(nanos).unwrap_or(Nanos::MAX);
+        self.busy_until = self.busy_until.max(now).saturating_add(nanos);
+        self.busy_until
+    }
+
+    /// The ambush that strikes a segment of `len` bytes, if any.
+    pub(super) fn ambush(&mut self, sender: Side, len: usize) -> Option<Ambush> {
+        let at = self.ambushes.iter().position(|ambush| ambush.fits(sender, len))?;
+        Some(self.ambushes.remove(at))
+    }
+}

@@ -1,0 +1,183 @@
+//! The simulated network: connections between the nodes of a world, and everything that goes wrong
+//! with them.
+//!
+//! In: what processes do through [`runtime::Net`], faults (`fault.rs`), ends of processes. Out:
+//! bytes in order, after latency, or the errors that TCP would give. One lock, never held while
+//! anything foreign is woken, dropped or told.
+//!
+//! Invariants:
+//! - a pipe's bytes arrive once, in order, or its reader hears of an error or an injected end
+//! - what one connection draws does not depend on the others
+//!
+//! Start at [`Network`]; segments travel in `transfer.rs`.
+
+mod address;
+mod connection;
+mod ends;
+mod fault;
+mod info;
+mod link;
+mod opening;
+mod socket;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use address::address_of;
+pub use connection::Side;
+pub use ends::End;
+pub use fault::Which;
+pub use info::{Backlog, ConnectionInfo, Effects, Observer, SegmentEvent, Struck};
+pub use link::LinkProfile;
+
+use crate::world::{NodeId, Process, World};
+
+use connection::{Phase, Socket};
+use state::{Outbox, State};
+use stream::ProcessNet;
+
+/// The network of a world; clones are the same one.
+#[derive(Clone)]
+pub struct Network(Arc<Inner>);
+
+struct Inner {
+    world: World,
+    state: Mutex<State>,
+    observers: Mutex<Vec<Observer>>,
+    has_observers: AtomicBool,
+}
+
+impl Network {
+    /// A network on which all goes well and no machine is up.
+    pub fn new(world: &World) -> Network {
+        Network(Arc::new(Inner {
+            world: world.clone(),
+            state: Mutex::new(State::new(world.clone())),
+            observers: Mutex::default(),
+            has_observers: AtomicBool::new(false),
+        }))
+    }
+
+    /// The network as `process` sees it. Its machine is up from now on.
+    pub fn host(&self, process: Process) -> Arc<dyn runtime::Net> {
+        self.node_booted(process.node);
+        Arc::new(ProcessNet { network: self.clone(), process })
+    }
+
+    /// The machine is up, with or without a process: it answers what it does not know by a reset.
+    pub fn node_booted(&self, node: NodeId) {
+        self.act(|state| state.host(node).is_up = true);
+    }
+
+    /// Ends the sockets of a process. Called beside [`World::end_process`], before or after it.
+    pub fn process_ended(&self, process: Process, end: End) {
+        self.act(|state| match end {
+            End::Killed => state.process_killed(process),
+            End::PowerLost => state.power_lost(process.node),
+        });
+    }
+
+    /// As [`Network::process_ended`] with [`End::PowerLost`], for a machine without a process: what
+    /// its kernel still had to send is gone.
+    pub fn power_lost(&self, node: NodeId) {
+        self.act(|state| state.power_lost(node));
+    }
+
+    /// What happened so far.
+    pub fn effects(&self) -> Effects {
+        self.act(|state| state.effects)
+    }
+
+    /// The connections that are not over, in the order they were opened.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.act(|state| {
+            let infos = state.connections.iter().map(|(number, connection)| {
+                let backlog = |sender: Side| Backlog {
+                    in_flight: connection.pipes[sender]
+                        .flight
+                        .iter()
+                        .map(|segment| segment.payload.len())
+                        .sum(),
+                    unread: connection.sockets[sender.other()].unread,
+                };
+                let Socket { node, address, .. } = connection.sockets.server;
+                let client = &connection.sockets.client;
+                ConnectionInfo {
+                    number: *number,
+                    client: client.node,
+                    server: node,
+                    client_address: client.address,
+                    server_address: address,
+                    opened_at: connection.opened_at,
+                    is_open: Side::BOTH
+                        .iter()
+                        .all(|side| connection.sockets[*side].phase == Phase::Open),
+                    to_server: backlog(Side::Client),
+                    to_client: backlog(Side::Server),
+                }
+            });
+            infos.collect()
+        })
+    }
+
+    /// Tells `observer` of all bytes that applications write, before they leave: a fault that it
+    /// causes strikes them.
+    pub fn on_segment(&self, observer: Observer) {
+        lock(&self.0.observers).push(observer);
+        self.0.has_observers.store(true, Ordering::Relaxed);
+    }
+
+    fn world(&self) -> &World {
+        &self.0.world
+    }
+
+    /// Does one step of the network, and then what it asks for.
+    fn act<T>(&self, step: impl FnOnce(&mut State) -> T) -> T {
+        let (result, outbox) = {
+            let mut state = lock(&self.0.state);
+            let result = step(&mut state);
+            (result, std::mem::take(&mut state.outbox))
+        };
+        self.empty(outbox);
+        result
+    }
+
+    fn empty(&self, outbox: Outbox) {
+        for (at, event) in outbox.plan {
+            let network = self.clone();
+            self.world().at(at, move |_| network.act(|state| state.on_event(event)));
+        }
+        for waker in outbox.wake {
+            waker.wake();
+        }
+        drop(outbox.discard);
+    }
+
+    /// Tells the observers of bytes that are about to leave.
+    fn observe(&self, number: u64, sender: Side, bytes: &[u8]) {
+        if !self.0.has_observers.load(Ordering::Relaxed) {
+            return;
+        }
+        let path = |state: &mut State| Some(state.connections.get(&number)?.path(sender));
+        let Some((from, to)) = self.act(path) else { return };
+        let event = SegmentEvent { network: self, from, to, connection: number, sender, bytes };
+        // Taken out meanwhile, so that an observer can call the network.
+        let mut observers = std::mem::take(&mut *lock(&self.0.observers));
+        for observer in &mut observers {
+            observer(&event);
+        }
+        let mut kept = lock(&self.0.observers);
+        observers.append(&mut kept);
+        *kept = observers;
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // One thread: a panic in between is caught and fails the run.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

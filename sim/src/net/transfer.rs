@@ -1,0 +1,346 @@
+//! Segments on their way: sending, arriving, retransmission, and room for more.
+//!
+//! What can not get through is sent again later and later, as TCP does: after a heal it arrives at
+//! its next attempt, with everything behind it in order.
+
+use std::io;
+
+use bytes::Bytes;
+use runtime::Rng;
+
+use crate::world::{Kind, Nanos, trace};
+
+use super::connection::{Payload, Phase, Segment, Side};
+use super::link::Ambush;
+use super::state::{Event, State};
+
+const MILLI: Nanos = 1_000_000;
+const SECOND: Nanos = 1_000 * MILLI;
+
+/// The first retransmission comes after this, and up to as much again.
+const RETRY_NANOS_MIN: Nanos = 200 * MILLI;
+/// The next ones after twice as long each. Linux goes on up to two minutes; a run is shorter than
+/// that, and a heal should be felt in it.
+const RETRY_NANOS_MAX: Nanos = 8 * SECOND;
+/// Data that was not acknowledged for so long ends its connection (Linux: 15 retries).
+const SILENCE_NANOS_MAX: Nanos = 924 * SECOND;
+/// A connect is tried again after one second, two, four; the seventh wait, after 127 seconds
+/// together, is the last (Linux's `tcp_syn_retries`).
+const OPENING_RETRY_NANOS: Nanos = SECOND;
+const OPENING_ATTEMPTS_MAX: u32 = 7;
+
+impl State {
+    /// Takes what an application wrote; false when the process ended on the way.
+    pub(super) fn send(&mut self, number: u64, sender: Side, bytes: Bytes) -> bool {
+        let Some(connection) = self.connections.get_mut(&number) else { return false };
+        if connection.sockets[sender].phase != Phase::Open {
+            return false;
+        }
+        let pipe = &mut connection.pipes[sender];
+        pipe.unacknowledged += bytes.len();
+        if pipe.is_severed {
+            // Its peer has no such connection any more, and says so.
+            self.effects.bytes_lost += bytes.len() as u64;
+            self.plan_reset(number, sender, true);
+            return true;
+        }
+        self.launch(number, sender, Payload::Data(bytes));
+        true
+    }
+
+    /// Sends a segment on its way.
+    pub(super) fn launch(&mut self, number: u64, sender: Side, payload: Payload) {
+        let now = self.now();
+        let Some(connection) = self.connections.get(&number) else { return };
+        let (from, to) = connection.path(sender);
+        let profile = self.profile_of(from, to);
+        let departs = self.link(from, to).depart(now, payload.len(), profile.bytes_per_second);
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let pipe = &mut connection.pipes[sender];
+        // Behind a slower one it arrives when that does.
+        let arrives = departs + profile.latency(&mut pipe.latency);
+        pipe.flight.push_back(Segment { payload, departs, arrives });
+        if pipe.attempts != 0 {
+            self.count_held(number, sender, 1);
+        }
+        self.plan(arrives, Event::Arrive { number, sender });
+    }
+
+    pub(super) fn on_arrive(&mut self, number: u64, sender: Side) {
+        while let Some(payload) = self.take_due(number, sender) {
+            match payload {
+                Payload::Syn => self.on_syn(number),
+                Payload::SynAck => self.on_syn_ack(number),
+                Payload::Data(bytes) => self.on_data(number, sender, bytes),
+                Payload::Fin => self.on_fin(number, sender),
+            }
+        }
+    }
+
+    /// The next segment of a pipe that has arrived.
+    fn take_due(&mut self, number: u64, sender: Side) -> Option<Payload> {
+        let now = self.now();
+        let connection = self.connections.get(&number)?;
+        let pipe = &connection.pipes[sender];
+        let front = pipe.flight.front()?;
+        if now < front.arrives {
+            return None;
+        }
+        let stalled_until = self.stalled_until(connection.path(sender));
+        if now < stalled_until {
+            self.effects.segments_stalled += pipe.flight.len() as u64;
+            self.postpone(number, sender, stalled_until);
+            return None;
+        }
+        let is_hopeless = match front.payload.is_opening() {
+            true => pipe.attempts == OPENING_ATTEMPTS_MAX,
+            false => pipe.attempts != 0 && SILENCE_NANOS_MAX <= now - pipe.struggles_since,
+        };
+        if is_hopeless {
+            self.give_up(number, sender);
+            return None;
+        }
+        if !self.passes(number, sender) {
+            self.retransmit(number, sender);
+            return None;
+        }
+        let pipe = &mut self.connections.get_mut(&number)?.pipes[sender];
+        pipe.attempts = 0;
+        pipe.flight.pop_front().map(|segment| segment.payload)
+    }
+
+    /// Lets the front of a pipe arrive at `moment`; everything behind it waits for it.
+    fn postpone(&mut self, number: u64, sender: Side, moment: Nanos) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let pipe = &mut connection.pipes[sender];
+        let Some(front) = pipe.flight.front_mut() else { return };
+        front.arrives = moment;
+        self.plan(moment, Event::Arrive { number, sender });
+    }
+
+    /// Sends the front of a pipe again, later.
+    pub(super) fn retransmit(&mut self, number: u64, sender: Side) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let pipe = &mut connection.pipes[sender];
+        if connection.sockets[sender].phase == Phase::Lost {
+            self.effects.bytes_lost += pipe.lose_flight() as u64;
+            return;
+        }
+        let Some(front) = pipe.flight.front() else { return };
+        let is_opening = front.payload.is_opening();
+        let is_first = pipe.attempts == 0;
+        if is_first {
+            pipe.struggles_since = now;
+            pipe.retry = match is_opening {
+                true => OPENING_RETRY_NANOS,
+                false => RETRY_NANOS_MIN + pipe.latency.next_u64() % RETRY_NANOS_MIN,
+            };
+        }
+        let doubled = pipe.retry << pipe.attempts.min(16);
+        let wait = if is_opening { doubled } else { doubled.min(RETRY_NANOS_MAX) };
+        pipe.attempts += 1;
+        if is_first {
+            let held = pipe.flight.len();
+            self.count_held(number, sender, held);
+            self.effects.connects_hung += u64::from(is_opening);
+        }
+        self.postpone(number, sender, now + wait);
+    }
+
+    fn count_held(&mut self, number: u64, sender: Side, segments: usize) {
+        self.effects.segments_held += segments as u64;
+        let Some(connection) = self.connections.get(&number) else { return };
+        let (from, to) = connection.path(sender);
+        for path in [(from, to), (to, from)] {
+            // A connect also fails for the way back.
+            match self.links.get_mut(&path) {
+                Some(link) if link.is_cut => {
+                    link.struck += segments;
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends what has waited too long for an answer.
+    fn give_up(&mut self, number: u64, sender: Side) {
+        self.effects.timeouts += 1;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let pipe = &mut connection.pipes[sender];
+        let is_opening = pipe.flight.front().is_some_and(|it| it.payload.is_opening());
+        self.effects.bytes_lost += pipe.lose_flight() as u64;
+        self.break_socket(number, sender, io::ErrorKind::TimedOut);
+        if is_opening {
+            self.break_socket(number, sender.other(), io::ErrorKind::TimedOut);
+        }
+    }
+
+    /// Nothing gets through a connection any more, either way, and nobody is told.
+    pub(super) fn silence(&mut self, number: u64) {
+        let starves_at = self.now() + SILENCE_NANOS_MAX;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        for side in Side::BOTH {
+            connection.pipes[side].is_silent = true;
+            // Unanswered probes of a closed window count like unanswered data.
+            self.outbox.plan.push((starves_at, Event::Starve { number, sender: side }));
+        }
+    }
+
+    pub(super) fn on_starve(&mut self, number: u64, sender: Side) {
+        let Some(connection) = self.connections.get(&number) else { return };
+        if connection.sockets[sender].writer.is_some() {
+            self.effects.timeouts += 1;
+            self.break_socket(number, sender, io::ErrorKind::TimedOut);
+        }
+    }
+
+    fn on_data(&mut self, number: u64, sender: Side, bytes: Bytes) {
+        let Some(connection) = self.connections.get(&number) else { return };
+        let (from, to) = connection.path(sender);
+        let len = bytes.len();
+        let words = [number, sender as u64, len as u64, trace::digest(&bytes)];
+        self.world.record(Kind::Segment, Some(to), &words, || {
+            format!("{from} -> {to} #{number}: {len} bytes")
+        });
+        self.effects.segments += 1;
+        self.effects.bytes += len as u64;
+        if connection.sockets[sender.other()].phase != Phase::Open {
+            self.send_reset(number, sender.other());
+            return;
+        }
+        match self.links.get_mut(&(from, to)).and_then(|link| link.ambush(sender, len)) {
+            None => self.put(number, sender, bytes),
+            Some(ambush) => self.put_ambushed(number, sender, bytes, ambush),
+        }
+    }
+
+    /// Hands bytes to the reader's socket.
+    fn put(&mut self, number: u64, sender: Side, bytes: Bytes) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let socket = &mut connection.sockets[sender.other()];
+        socket.unread += bytes.len();
+        socket.inbox.push_back(bytes);
+        self.outbox.wake.extend(socket.reader.take());
+    }
+
+    fn put_ambushed(&mut self, number: u64, sender: Side, bytes: Bytes, ambush: Ambush) {
+        match ambush {
+            Ambush::FlipBit { at, .. } => {
+                let mut flipped = bytes.to_vec();
+                let at = at % (flipped.len() as u64 * 8);
+                flipped[(at / 8) as usize] ^= 1 << (at % 8);
+                self.effects.bits_flipped += 1;
+                self.record_end(number, sender.other(), "bit flipped");
+                self.put(number, sender, flipped.into());
+            }
+            Ambush::EndEarly { at } => self.end_early(number, sender, &bytes, at),
+            Ambush::LoseResponse { reset_after } => {
+                self.put(number, sender, bytes);
+                self.lose_response(number, reset_after);
+            }
+        }
+    }
+
+    /// Lets a part of `bytes` arrive and then the end of the stream.
+    fn end_early(&mut self, number: u64, sender: Side, bytes: &Bytes, at: u64) {
+        let inner = (bytes.len() as u64 - 1).max(1);
+        let kept = bytes.slice(..((1 + at % inner) as usize).min(bytes.len() - 1));
+        let lost = bytes.len() - kept.len();
+        if !kept.is_empty() {
+            self.put(number, sender, kept);
+        }
+        self.record_end(number, sender.other(), "end in mid-segment");
+        self.on_fin(number, sender);
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let pipe = &mut connection.pipes[sender];
+        pipe.is_severed = true;
+        let behind = pipe.lose_flight();
+        pipe.unacknowledged -= lost + behind;
+        self.effects.bytes_lost += (lost + behind) as u64;
+        self.effects.streams_cut_short += 1;
+        if behind != 0 {
+            self.plan_reset(number, sender, true);
+        }
+    }
+
+    /// Silences the server of a connection, and resets both ends later.
+    fn lose_response(&mut self, number: u64, reset_after: Nanos) {
+        let reset_at = self.now() + reset_after;
+        self.record_end(number, Side::Server, "silent: the response is lost");
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.pipes[Side::Server].is_silent = true;
+        self.effects.responses_lost += 1;
+        self.plan(reset_at, Event::Sever { number });
+    }
+
+    fn on_fin(&mut self, number: u64, sender: Side) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let socket = &mut connection.sockets[sender.other()];
+        match socket.phase {
+            Phase::Open => {
+                socket.has_end = true;
+                self.outbox.wake.extend(socket.reader.take());
+                self.record_end(number, sender.other(), "end arrived");
+            }
+            Phase::Lost => self.send_reset(number, sender.other()),
+            _ => {}
+        }
+    }
+
+    /// Notes that `count` bytes were read, and lets `sender` know if that is possible.
+    pub(super) fn on_consumed(&mut self, number: u64, sender: Side, count: usize) {
+        let is_heard = self.is_heard(number, sender.other());
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.pipes[sender].uncredited += count;
+        if connection.sockets[sender].writer.is_some() {
+            self.plan_credit(number, sender);
+        } else if is_heard {
+            self.take_credit(number, sender);
+        }
+    }
+
+    /// Whether what `side` says without data gets through now.
+    fn is_heard(&self, number: u64, side: Side) -> bool {
+        let Some(connection) = self.connections.get(&number) else { return false };
+        self.passes(number, side) && self.stalled_until(connection.path(side)) <= self.now()
+    }
+
+    /// Plans that a writer who waits for room hears of it.
+    pub(super) fn plan_credit(&mut self, number: u64, sender: Side) {
+        let is_heard = self.is_heard(number, sender.other());
+        let now = self.now();
+        let Some(connection) = self.connections.get(&number) else { return };
+        let (from, to) = connection.path(sender.other());
+        let latency = self.profile_of(from, to).latency_nanos_median;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let is_silent = connection.pipes[sender.other()].is_silent;
+        let pipe = &mut connection.pipes[sender];
+        if pipe.uncredited == 0 || pipe.is_credit_planned || is_silent {
+            return;
+        }
+        pipe.is_credit_planned = true;
+        // What was not heard is asked for again by probes of the window.
+        let wait = if is_heard { latency } else { RETRY_NANOS_MIN };
+        self.plan(now + wait, Event::Credit { number, sender });
+    }
+
+    pub(super) fn on_credit(&mut self, number: u64, sender: Side) {
+        let is_heard = self.is_heard(number, sender.other());
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.pipes[sender].is_credit_planned = false;
+        if is_heard {
+            self.take_credit(number, sender);
+        } else if connection.sockets[sender].writer.is_some() {
+            self.plan_credit(number, sender);
+        }
+    }
+
+    fn take_credit(&mut self, number: u64, sender: Side) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let pipe = &mut connection.pipes[sender];
+        pipe.unacknowledged -= std::mem::take(&mut pipe.uncredited);
+        self.outbox.wake.extend(connection.sockets[sender].writer.take());
+    }
+}

@@ -1,0 +1,226 @@
+//! Drawing a plan from the seed.
+//!
+//! Each seed takes a part of the families that the scenario allows, and leans on some of them:
+//! what strikes often together hides what each would do alone.
+
+use runtime::{RandomStream, Rng};
+
+use super::{Action, Cut, DiskOp, Family, Fault, Phase, Trigger, Way};
+use crate::scenario::Scenario;
+
+/// Numbers from a stream.
+pub(crate) struct Dice(pub(crate) RandomStream);
+
+impl Dice {
+    /// From `low` up to, not with, `high`.
+    pub(crate) fn range(&mut self, low: u64, high: u64) -> u64 {
+        low + self.0.next_u64() % (high - low).max(1)
+    }
+
+    /// Spread evenly over the orders of magnitude between `low` (at least 1) and `high`.
+    pub(crate) fn spread(&mut self, low: u64, high: u64) -> u64 {
+        let doublings = (high / low.max(1)).max(1).ilog2() + 1;
+        let top = low << self.range(0, u64::from(doublings));
+        self.range(top, (top * 2).min(high.max(top + 1)))
+    }
+
+    /// True once in `n`.
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.range(0, n) == 0
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.range(0, all.len() as u64) as usize]
+    }
+
+    /// One of the weighted.
+    fn weighted<T: Copy>(&mut self, all: &[(T, u32)]) -> Option<T> {
+        let total: u64 = all.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut at = self.range(0, total.max(1));
+        for (item, weight) in all {
+            if at < u64::from(*weight) {
+                return Some(*item);
+            }
+            at -= u64::from(*weight);
+        }
+        None
+    }
+}
+
+/// The plan of `scenario` for `seed`, for that many clients.
+pub fn draw(scenario: &Scenario, seed: u64, clients: u32) -> Vec<Fault> {
+    if let Some(plan) = &scenario.plan {
+        return plan.clone();
+    }
+    let mut dice = Dice(runtime::split_seed(seed, "plan", 0));
+    let families = swarm(scenario, &mut dice);
+    if families.is_empty() {
+        return Vec::new();
+    }
+    let count = dice.range(1, u64::from(scenario.faults.count_max) + 1);
+    let mut drawing = Drawing { dice, scenario, clients };
+    (0..count).filter_map(|_| drawing.fault(&families)).collect()
+}
+
+/// The families of this seed: each allowed one with a chance, with a weight of its own.
+fn swarm(scenario: &Scenario, dice: &mut Dice) -> Vec<(Family, u32)> {
+    let mut chosen = Vec::new();
+    for (family, weight) in &scenario.faults.families {
+        let is_in = !dice.one_in(3);
+        let leaning = dice.range(1, 5) as u32;
+        if is_in && *weight > 0 {
+            chosen.push((*family, weight * leaning));
+        }
+    }
+    chosen
+}
+
+struct Drawing<'a> {
+    dice: Dice,
+    scenario: &'a Scenario,
+    clients: u32,
+}
+
+/// Files that brokers keep, as triggers and errors name them.
+const PATHS: &[&str] = &[
+    ".log",
+    ".log",
+    ".log",
+    ".index",
+    ".timeindex",
+    ".snapshot",
+    "checkpoint",
+    "__klamm_metadata",
+    "",
+];
+
+impl Drawing<'_> {
+    fn fault(&mut self, families: &[(Family, u32)]) -> Option<Fault> {
+        let family = self.dice.weighted(families)?;
+        let what = self.action(family);
+        let when = match self.dice.range(0, 10) {
+            0..4 => self.at_time(),
+            4..8 => self.at_disk(),
+            _ => self.at_frame(),
+        };
+        Some(Fault { when, what })
+    }
+
+    fn at_time(&mut self) -> Trigger {
+        // Work ends well before the scenario's limit when nothing is in its way.
+        Trigger::At { ms: self.dice.range(0, u64::from(self.scenario.seconds) * 1000 * 2 / 3) }
+    }
+
+    fn at_disk(&mut self) -> Trigger {
+        use DiskOp::{Open, Read, Remove, Rename, SetLen, Sync, SyncDir, Write};
+        let ops = [Write, Write, Sync, Sync, Sync, SyncDir, Rename, Open, Remove, SetLen, Read];
+        let op = *self.dice.pick(&ops);
+        let path = match op {
+            Write | Sync => self.path(),
+            SyncDir | Rename | Open | Remove | SetLen | Read => String::new(),
+        };
+        let phase = if self.dice.one_in(2) { Phase::Begin } else { Phase::Effect };
+        let nth = self.dice.spread(1, 400) as u32;
+        Trigger::Disk { broker: self.broker(), op, path, nth, phase }
+    }
+
+    fn at_frame(&mut self) -> Trigger {
+        let api = *self.dice.pick(&["Produce", "Produce", "Produce", "Fetch", "InitProducerId"]);
+        let way = if self.dice.one_in(2) { Way::Request } else { Way::Response };
+        let most = if api == "InitProducerId" { 6 } else { 300 };
+        Trigger::Frame { api: api.to_owned(), way, nth: self.dice.spread(1, most) as u32 }
+    }
+
+    /// A partition's files, or files of a kind.
+    fn path(&mut self) -> String {
+        if self.dice.one_in(3) {
+            let topics: Vec<&String> = self.scenario.topics.keys().collect();
+            let topic = *self.dice.pick(&topics);
+            let partitions = self.scenario.topics[topic].partitions;
+            return format!("/{topic}-{}/", self.dice.range(0, partitions.max(1) as u64));
+        }
+        (*self.dice.pick(PATHS)).to_owned()
+    }
+
+    fn broker(&mut self) -> u32 {
+        self.dice.range(1, u64::from(self.scenario.cluster.brokers) + 1) as u32
+    }
+
+    fn client(&mut self) -> u32 {
+        self.dice.range(1, u64::from(self.clients.max(1)) + 1) as u32
+    }
+
+    fn action(&mut self, family: Family) -> Action {
+        let broker = self.broker();
+        let client = self.client();
+        let ms = self.dice.spread(10, 5_000);
+        let down_ms = self.dice.spread(1, 5_000);
+        match family {
+            Family::Kill => Action::Kill { broker, down_ms },
+            Family::PowerLoss => Action::PowerLoss { broker, down_ms },
+            Family::Stop => Action::Stop { broker, down_ms },
+            Family::Pause => Action::Pause { broker, ms },
+            Family::CrashLoop => Action::CrashLoop {
+                broker,
+                times: self.dice.range(2, 6) as u32,
+                power: self.dice.one_in(2),
+            },
+            Family::ClientCrash => Action::ClientCrash { client, down_ms },
+            Family::Cut | Family::Reset | Family::LoseResponse => {
+                self.link_action(family, client, broker, ms)
+            }
+            Family::Connect if self.dice.one_in(2) => Action::Refuse { broker, ms },
+            Family::Connect => Action::Hang { broker, ms },
+            Family::OneByteReads => Action::OneByteReads { broker, ms: ms.min(500) },
+            Family::SyncError | Family::WriteError | Family::ReadError => {
+                self.disk_error(family, broker)
+            }
+            Family::DiskFull => Action::DiskFull { broker, left: self.dice.range(0, 20_000), ms },
+            Family::DiskSlow if self.dice.one_in(2) => {
+                Action::DiskSlow { broker, factor: self.dice.spread(2, 100) as u32, ms }
+            }
+            Family::DiskSlow => Action::DiskStall { broker, ms },
+            Family::Clock => self.clock_action(broker),
+            Family::Rot => Action::Rot { broker, path: self.path() },
+            Family::Misdirect => Action::MisdirectWrite { broker, path: self.path() },
+        }
+    }
+
+    fn link_action(&mut self, family: Family, client: u32, broker: u32, ms: u64) -> Action {
+        match (family, self.dice.range(0, 4)) {
+            (Family::Cut, 0) => Action::Stall { client, broker, ms },
+            (Family::Cut, _) => {
+                let cut = *self.dice.pick(&[Cut::Both, Cut::ToBroker, Cut::ToClient]);
+                Action::Cut { client, broker, cut, ms }
+            }
+            (Family::Reset, 0) => Action::Fin { client, broker },
+            (Family::Reset, 1) => Action::HalfOpen { client, broker },
+            (Family::Reset, _) => Action::Reset { client, broker },
+            _ => Action::LoseResponse { client, broker },
+        }
+    }
+
+    fn disk_error(&mut self, family: Family, broker: u32) -> Action {
+        let op = match family {
+            Family::SyncError if self.dice.one_in(4) => DiskOp::SyncDir,
+            Family::SyncError => DiskOp::Sync,
+            Family::WriteError if self.dice.one_in(4) => {
+                *self.dice.pick(&[DiskOp::Rename, DiskOp::Remove, DiskOp::SetLen])
+            }
+            Family::WriteError => DiskOp::Write,
+            _ if self.dice.one_in(4) => DiskOp::Open,
+            _ => DiskOp::Read,
+        };
+        let path = if self.dice.one_in(2) { self.path() } else { String::new() };
+        Action::DiskError { broker, op, path, nth: self.dice.spread(1, 20) as u32 }
+    }
+
+    fn clock_action(&mut self, broker: u32) -> Action {
+        if self.dice.one_in(3) {
+            let ppm = self.dice.range(0, 100_000) as i64 - 50_000;
+            return Action::ClockDrift { broker, ppm };
+        }
+        let by = self.dice.spread(1, 100_000_000) as i64;
+        Action::ClockJump { broker, by_ms: if self.dice.one_in(2) { -by } else { by } }
+    }
+}

@@ -1,0 +1,338 @@
+//! The fault plan of a run: an explicit list, drawn from the seed, that can be printed, edited, fed
+//! back in and shrunk.
+//!
+//! A fault has a trigger and an action. Triggers are semantic where that is possible ("the 3rd sync
+//! of orders-0's log, when it took effect and before its caller is told"), else times.
+//!
+//! Start at [`draw`].
+
+mod draw;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use draw::Dice;
+pub use draw::draw;
+
+/// One fault: when this happens, do that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When.
+    pub when: Trigger,
+    /// What.
+    pub what: Action,
+}
+
+/// When a fault strikes. It strikes once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Trigger {
+    /// So many milliseconds after the work began.
+    At {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// At an operation of a broker's disk.
+    Disk {
+        /// Which broker's disk, from 1.
+        broker: u32,
+        /// Which operation.
+        op: DiskOp,
+        /// Part of the path.
+        path: String,
+        /// The how-manieth after the work began, from 1.
+        nth: u32,
+        /// Before or after it took effect.
+        phase: Phase,
+    },
+    /// At a frame between a client and a broker.
+    Frame {
+        /// Which API, by its name in the protocol.
+        api: String,
+        /// Request or response.
+        way: Way,
+        /// The how-manieth after the work began, from 1.
+        nth: u32,
+    },
+}
+
+/// An operation of a disk that a trigger can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskOp {
+    /// A file is created or opened.
+    Open,
+    /// Bytes are read.
+    Read,
+    /// Bytes reach the page cache.
+    Write,
+    /// A file's bytes are made durable.
+    Sync,
+    /// A directory's names are made durable.
+    SyncDir,
+    /// A name changes.
+    Rename,
+    /// A file goes.
+    Remove,
+    /// A file is cut.
+    SetLen,
+}
+
+/// Around which moment of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Before it takes effect.
+    Begin,
+    /// When it has taken effect, before its caller is told.
+    Effect,
+}
+
+/// Which way a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// From a client to a broker.
+    Request,
+    /// From a broker to a client.
+    Response,
+}
+
+/// What a fault does. Brokers and clients are counted from 1, durations are milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the fields say what the variant's sentence leaves open")]
+pub enum Action {
+    /// The broker's process ends at once; its page cache survives.
+    Kill { broker: u32, down_ms: u64 },
+    /// The broker's machine loses power.
+    PowerLoss { broker: u32, down_ms: u64 },
+    /// The broker is told to stop, as by SIGTERM, and started again.
+    Stop { broker: u32, down_ms: u64 },
+    /// The broker stands still, and goes on.
+    Pause { broker: u32, ms: u64 },
+    /// The broker is killed again and again while it starts.
+    CrashLoop { broker: u32, times: u32, power: bool },
+    /// A client's process ends at once.
+    ClientCrash { client: u32, down_ms: u64 },
+    /// Nothing gets through between a client and a broker.
+    Cut { client: u32, broker: u32, cut: Cut, ms: u64 },
+    /// Everything between a client and a broker waits.
+    Stall { client: u32, broker: u32, ms: u64 },
+    /// Connections between a client and a broker are reset, also in mid-frame.
+    Reset { client: u32, broker: u32 },
+    /// A connection ends in mid-response as if it had been closed.
+    Fin { client: u32, broker: u32 },
+    /// A connection goes silent for good, without an end.
+    HalfOpen { client: u32, broker: u32 },
+    /// The next request arrives, and its response does not.
+    LoseResponse { client: u32, broker: u32 },
+    /// The broker's machine refuses connections.
+    Refuse { broker: u32, ms: u64 },
+    /// Connections to the broker's machine hang.
+    Hang { broker: u32, ms: u64 },
+    /// Reads on the broker's machine return one byte each.
+    OneByteReads { broker: u32, ms: u64 },
+    /// The nth operation from now on paths with this part fails.
+    DiskError { broker: u32, op: DiskOp, path: String, nth: u32 },
+    /// The disk has so many bytes left.
+    DiskFull { broker: u32, left: u64, ms: u64 },
+    /// Every operation of the disk takes so many times as long.
+    DiskSlow { broker: u32, factor: u32, ms: u64 },
+    /// The disk answers nothing.
+    DiskStall { broker: u32, ms: u64 },
+    /// A bit of a file with this part in its path flips.
+    Rot { broker: u32, path: String },
+    /// The next write to a path with this part lands elsewhere.
+    MisdirectWrite { broker: u32, path: String },
+    /// The broker's wall clock jumps by so many milliseconds.
+    ClockJump { broker: u32, by_ms: i64 },
+    /// From its next start on the broker's clock is so much faster, in millionths.
+    ClockDrift { broker: u32, ppm: i64 },
+}
+
+/// Which direction is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// Both.
+    Both,
+    /// What the client sends.
+    ToBroker,
+    /// What the broker sends.
+    ToClient,
+}
+
+/// Faults of a kind: what a scenario turns on, and what the efficacy of faults is counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// The process is killed.
+    Kill,
+    /// The machine loses power.
+    PowerLoss,
+    /// The process is stopped in good order.
+    Stop,
+    /// The process stands still for a while.
+    Pause,
+    /// Kills or losses of power while it starts.
+    CrashLoop,
+    /// Client processes end.
+    ClientCrash,
+    /// Links are cut or stall.
+    Cut,
+    /// Connections are reset, closed or lost.
+    Reset,
+    /// Responses are lost.
+    LoseResponse,
+    /// Connections are refused or hang.
+    Connect,
+    /// Reads return single bytes.
+    OneByteReads,
+    /// Syncs fail.
+    SyncError,
+    /// Writes fail.
+    WriteError,
+    /// Reads fail.
+    ReadError,
+    /// The disk is full.
+    DiskFull,
+    /// The disk is slow or stalls.
+    DiskSlow,
+    /// The clock jumps or drifts.
+    Clock,
+    /// Bits flip on the disk. Destroys data: only for scenarios that say so.
+    Rot,
+    /// Writes land elsewhere. Destroys data: only for scenarios that say so.
+    Misdirect,
+}
+
+impl Action {
+    /// The family it belongs to.
+    pub fn family(&self) -> Family {
+        match self {
+            Action::Kill { .. } => Family::Kill,
+            Action::PowerLoss { .. } => Family::PowerLoss,
+            Action::Stop { .. } => Family::Stop,
+            Action::Pause { .. } => Family::Pause,
+            Action::CrashLoop { .. } => Family::CrashLoop,
+            Action::ClientCrash { .. } => Family::ClientCrash,
+            Action::Cut { .. } | Action::Stall { .. } => Family::Cut,
+            Action::Reset { .. } | Action::Fin { .. } | Action::HalfOpen { .. } => Family::Reset,
+            Action::LoseResponse { .. } => Family::LoseResponse,
+            Action::Refuse { .. } | Action::Hang { .. } => Family::Connect,
+            Action::OneByteReads { .. } => Family::OneByteReads,
+            Action::DiskError { op, .. } => match op {
+                DiskOp::Sync | DiskOp::SyncDir => Family::SyncError,
+                DiskOp::Read | DiskOp::Open => Family::ReadError,
+                DiskOp::Write | DiskOp::Rename | DiskOp::Remove | DiskOp::SetLen => {
+                    Family::WriteError
+                }
+            },
+            Action::DiskFull { .. } => Family::DiskFull,
+            Action::DiskSlow { .. } | Action::DiskStall { .. } => Family::DiskSlow,
+            Action::Rot { .. } => Family::Rot,
+            Action::MisdirectWrite { .. } => Family::Misdirect,
+            Action::ClockJump { .. } | Action::ClockDrift { .. } => Family::Clock,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.when, self.what)
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trigger::At { ms } => write!(f, "at {}.{:03} s", ms / 1000, ms % 1000),
+            Trigger::Disk { broker, op, path, nth, phase } => {
+                let when = match phase {
+                    Phase::Begin => "before",
+                    Phase::Effect => "after",
+                };
+                write!(f, "{when} the {nth}. {op:?} of *{path}* on broker {broker}")
+            }
+            Trigger::Frame { api, way, nth } => write!(f, "at the {nth}. {api} {way:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Kill { broker, down_ms } => {
+                write!(f, "kill broker {broker}, down for {down_ms} ms")
+            }
+            Action::PowerLoss { broker, down_ms } => {
+                write!(f, "broker {broker} loses power, down for {down_ms} ms")
+            }
+            Action::Stop { broker, down_ms } => {
+                write!(f, "stop broker {broker}, down for {down_ms} ms")
+            }
+            Action::Pause { broker, ms } => write!(f, "pause broker {broker} for {ms} ms"),
+            Action::CrashLoop { broker, times, power } => {
+                let how = if *power { "power losses" } else { "kills" };
+                write!(f, "{times} {how} while broker {broker} starts")
+            }
+            Action::ClientCrash { client, down_ms } => {
+                write!(f, "client {client} crashes, down for {down_ms} ms")
+            }
+            Action::Cut { client, broker, cut, ms } => {
+                write!(f, "cut client {client} from broker {broker} ({cut:?}) for {ms} ms")
+            }
+            Action::Stall { client, broker, ms } => {
+                write!(f, "stall between client {client} and broker {broker} for {ms} ms")
+            }
+            Action::Reset { client, broker } => {
+                write!(f, "reset between client {client} and broker {broker}")
+            }
+            Action::Fin { client, broker } => {
+                write!(f, "end in mid-response between client {client} and broker {broker}")
+            }
+            Action::HalfOpen { client, broker } => {
+                write!(f, "half-open between client {client} and broker {broker}")
+            }
+            Action::LoseResponse { client, broker } => {
+                write!(f, "lose the next response of broker {broker} to client {client}")
+            }
+            Action::Refuse { broker, ms } => {
+                write!(f, "broker {broker} refuses connections for {ms} ms")
+            }
+            Action::Hang { broker, ms } => {
+                write!(f, "connections to broker {broker} hang for {ms} ms")
+            }
+            Action::OneByteReads { broker, ms } => {
+                write!(f, "reads of broker {broker} return one byte for {ms} ms")
+            }
+            Action::DiskError { broker, op, path, nth } => {
+                write!(f, "the {nth}. {op:?} of *{path}* on broker {broker} fails")
+            }
+            Action::DiskFull { broker, left, ms } => {
+                write!(f, "disk of broker {broker} has {left} bytes left for {ms} ms")
+            }
+            Action::DiskSlow { broker, factor, ms } => {
+                write!(f, "disk of broker {broker} {factor} times slower for {ms} ms")
+            }
+            Action::DiskStall { broker, ms } => {
+                write!(f, "disk of broker {broker} stalls for {ms} ms")
+            }
+            Action::Rot { broker, path } => {
+                write!(f, "a bit of *{path}* flips on broker {broker}")
+            }
+            Action::MisdirectWrite { broker, path } => {
+                write!(f, "the next write to *{path}* on broker {broker} lands elsewhere")
+            }
+            Action::ClockJump { broker, by_ms } => {
+                write!(f, "wall clock of broker {broker} jumps by {by_ms} ms")
+            }
+            Action::ClockDrift { broker, ppm } => {
+                write!(f, "clock of broker {broker} drifts by {ppm} ppm")
+            }
+        }
+    }
+}

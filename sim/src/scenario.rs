@@ -1,0 +1,233 @@
+//! A scenario: which cluster, which topics, what clients do, which faults may strike.
+//!
+//! In: a TOML file. It opens with its story; every key is checked, and a wrong one is told with its
+//! line. What is not written takes the default of a small run with one broker.
+//!
+//! Start at [`Scenario::parse`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Family, Fault};
+
+/// Everything a run is made from besides the build and the seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What the scenario is about, and why it is there.
+    pub story: String,
+    /// How long clients work at most, in simulated seconds, before everything is healed.
+    #[serde(default = "default_seconds")]
+    pub seconds: u32,
+    /// The brokers.
+    #[serde(default)]
+    pub cluster: ClusterSpec,
+    /// The topics, by name.
+    pub topics: BTreeMap<String, TopicSpec>,
+    /// What clients do.
+    #[serde(default)]
+    pub workload: WorkloadSpec,
+    /// Which faults may strike.
+    #[serde(default)]
+    pub faults: FaultsSpec,
+    /// The faults that strike, when they are not to be drawn from the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Vec<Fault>>,
+    /// The seed that a counterexample was found with; given for one that was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+fn default_seconds() -> u32 {
+    30
+}
+
+/// The brokers of a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterSpec {
+    /// How many.
+    pub brokers: u32,
+    /// Settings of every broker, by Kafka's names.
+    pub settings: BTreeMap<String, String>,
+    /// Size of each broker's disk, in MiB.
+    pub disk_mib: u64,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> ClusterSpec {
+        ClusterSpec { brokers: 1, settings: BTreeMap::new(), disk_mib: 1024 }
+    }
+}
+
+/// A topic of a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicSpec {
+    /// How many partitions.
+    pub partitions: i32,
+    /// Settings by Kafka's names.
+    pub config: BTreeMap<String, String>,
+}
+
+impl Default for TopicSpec {
+    fn default() -> TopicSpec {
+        TopicSpec { partitions: 1, config: BTreeMap::new() }
+    }
+}
+
+impl TopicSpec {
+    fn has(&self, key: &str, word: &str) -> bool {
+        self.config.get(key).is_some_and(|value| value.contains(word))
+    }
+
+    /// What the settings allow to be missing.
+    pub fn rules(&self) -> history::Rules {
+        let compacted = self.has("cleanup.policy", "compact");
+        let bounded = ["retention.ms", "retention.bytes"];
+        let deletes = !compacted || self.has("cleanup.policy", "delete");
+        history::Rules {
+            is_compacted: compacted,
+            is_retained: deletes && bounded.iter().any(|key| self.config.contains_key(*key)),
+            is_lost_with_power: self.has("klamm.durability", "os"),
+        }
+    }
+}
+
+/// What clients do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkloadSpec {
+    /// Records in all, shared by the producers.
+    pub records: u32,
+    /// Idempotent producers: acks=all.
+    pub idempotent: u32,
+    /// Producers with acks=all and retries, without idempotence.
+    pub at_least_once: u32,
+    /// Producers with acks=0 and without retries.
+    pub at_most_once: u32,
+    /// Readers, each of all partitions.
+    pub readers: u32,
+    /// Largest filling of a value, in bytes.
+    pub value_bytes_max: u32,
+    /// How many different keys there are, in topics that are compacted.
+    pub keys: u32,
+    /// How often a client asks for records to be deleted, in all.
+    pub trims: u32,
+    /// How often a topic that nothing else uses is created, written to and deleted.
+    pub short_lived_topics: u32,
+    /// How often a topic is described, listed, altered or grown.
+    pub admin_requests: u32,
+}
+
+impl Default for WorkloadSpec {
+    fn default() -> WorkloadSpec {
+        WorkloadSpec {
+            records: 1000,
+            idempotent: 2,
+            at_least_once: 1,
+            at_most_once: 1,
+            readers: 2,
+            value_bytes_max: 200,
+            keys: 20,
+            trims: 0,
+            short_lived_topics: 0,
+            admin_requests: 0,
+        }
+    }
+}
+
+/// Which faults may strike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultsSpec {
+    /// The families that a seed may choose from, with their weights. Each seed takes some of them
+    /// (swarm testing): what all seeds do together hides what each would do alone.
+    pub families: BTreeMap<Family, u32>,
+    /// The most faults of one run.
+    pub count_max: u32,
+}
+
+impl Default for FaultsSpec {
+    fn default() -> FaultsSpec {
+        FaultsSpec { families: BTreeMap::new(), count_max: 12 }
+    }
+}
+
+/// Why a scenario can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file can not be read.
+    #[error("read {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a scenario.
+    #[error("{path} is not a scenario: {source}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// What is wrong, with its line.
+        source: toml::de::Error,
+    },
+    /// A value makes no sense.
+    #[error("{path}: {reason}")]
+    Value {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Scenario {
+    /// Reads a scenario file.
+    pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Read { path: name.clone(), source })?;
+        Scenario::parse(&name, &text)
+    }
+
+    /// The scenario that `text` says; `path` is named in errors.
+    pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
+        let scenario: Scenario = toml::from_str(text)
+            .map_err(|source| ScenarioError::Parse { path: path.to_owned(), source })?;
+        match scenario.fault_in_values() {
+            Some(reason) => Err(ScenarioError::Value { path: path.to_owned(), reason }),
+            None => Ok(scenario),
+        }
+    }
+
+    fn fault_in_values(&self) -> Option<String> {
+        if self.story.trim().is_empty() {
+            return Some("the story is empty: say what the scenario is about".to_owned());
+        }
+        if self.cluster.brokers != 1 {
+            let brokers = self.cluster.brokers;
+            return Some(format!("cluster.brokers is {brokers}; a cluster has one broker so far"));
+        }
+        if self.topics.is_empty() {
+            return Some("there is no topic: add [topics.orders]".to_owned());
+        }
+        let few = self.topics.iter().find(|(_, topic)| topic.partitions < 1);
+        if let Some((name, _)) = few {
+            return Some(format!("topics.{name}.partitions is below 1"));
+        }
+        let work = &self.workload;
+        if work.records > 0 && work.idempotent + work.at_least_once + work.at_most_once == 0 {
+            return Some("workload.records are to be sent, and there is no producer".to_owned());
+        }
+        None
+    }
+
+    /// The scenario as a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a scenario has nothing that TOML can not say")
+    }
+}

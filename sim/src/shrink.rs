@@ -1,0 +1,210 @@
+//! From a failing seed to the smallest plan that still fails, with the same finding.
+//!
+//! In: a scenario and a seed. The plan becomes explicit, then faults are taken away as long as the
+//! same check fails (delta debugging, Zeller 2002), then records and clients. The result is
+//! 1-minimal: without any one of its faults the run passes, or fails otherwise.
+//!
+//! Start at [`shrink`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::plan::{Fault, draw};
+use crate::run::{Report, Watch};
+use crate::scenario::Scenario;
+use crate::sweep::run_alone;
+use crate::workload::client_count;
+
+/// How much a shrink may try.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Runs at most.
+    pub runs: u32,
+    /// Time at most.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { runs: 300, time: Duration::from_secs(60) }
+    }
+}
+
+/// A counterexample, made small.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The scenario with its plan and its seed.
+    pub scenario: Scenario,
+    /// The check that fails.
+    pub check: String,
+    /// What it says of the small run.
+    pub finding: String,
+    /// The hash of the small run.
+    pub hash: u128,
+    /// How many faults there were.
+    pub faults_before: usize,
+    /// How many runs it took.
+    pub runs: u32,
+    /// What remains of each fault's necessity: the finding without it, `None` when the run passes.
+    pub without: Vec<(Fault, Option<String>)>,
+    /// Whether the limits allowed to finish.
+    pub is_minimal: bool,
+}
+
+/// Why there is nothing to shrink.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShrinkError {
+    /// The seed passes.
+    #[error("seed {seed:#x} passes: there is nothing to shrink")]
+    Passes {
+        /// The seed.
+        seed: u64,
+    },
+    /// The scenario can not be run.
+    #[error("{0}")]
+    Scenario(String),
+}
+
+struct Search {
+    scenario: Scenario,
+    seed: u64,
+    check: String,
+    runs: u32,
+    begun: Instant,
+    limits: Limits,
+}
+
+/// Makes the failing run of `scenario` with `seed` small. `check` names the finding to keep; the
+/// first one when it is `None`.
+///
+/// # Errors
+/// The seed does not fail, or not in that check.
+pub fn shrink(
+    scenario: &Scenario,
+    seed: u64,
+    check: Option<&str>,
+    limits: Limits,
+) -> Result<Shrunk, ShrinkError> {
+    let plan = draw(scenario, seed, client_count(scenario));
+    let explicit = Scenario { plan: Some(plan.clone()), seed: Some(seed), ..scenario.clone() };
+    let report = run(&explicit, seed)?;
+    let failures = report.failures();
+    let found = failures.iter().find(|(name, _)| check.is_none_or(|wanted| wanted == name));
+    let Some((name, _)) = found else { return Err(ShrinkError::Passes { seed }) };
+    let check = name.clone();
+    let begun = Instant::now();
+    let mut search = Search { scenario: explicit, seed, check, runs: 1, begun, limits };
+    let faults = search.fewest_faults(plan.clone())?;
+    search.scenario.plan = Some(faults);
+    search.smaller_workload()?;
+    // With less around them some faults may not be needed any more.
+    let faults = search.scenario.plan.clone().unwrap_or_default();
+    let faults = search.fewest_faults(faults)?;
+    search.scenario.plan = Some(faults.clone());
+    let mut without = Vec::new();
+    let mut is_minimal = true;
+    for at in 0..faults.len() {
+        let mut rest = faults.clone();
+        let fault = rest.remove(at);
+        let other = Scenario { plan: Some(rest), ..search.scenario.clone() };
+        let report = run(&other, seed)?;
+        search.runs += 1;
+        let finding = report.failures().into_iter().next();
+        is_minimal &= finding.as_ref().is_none_or(|(name, _)| *name != search.check);
+        without.push((fault, finding.map(|(_, text)| text)));
+    }
+    let report = run(&search.scenario, seed)?;
+    let finding = report.failures().into_iter().find(|(name, _)| *name == search.check);
+    Ok(Shrunk {
+        scenario: search.scenario,
+        check: search.check,
+        finding: finding.map(|(_, text)| text).unwrap_or_default(),
+        hash: report.hash,
+        faults_before: plan.len(),
+        runs: search.runs + 1,
+        without,
+        is_minimal,
+    })
+}
+
+fn run(scenario: &Scenario, seed: u64) -> Result<Report, ShrinkError> {
+    run_alone(&Arc::new(scenario.clone()), seed, Watch::default()).map_err(ShrinkError::Scenario)
+}
+
+impl Search {
+    fn has_time(&self) -> bool {
+        self.runs < self.limits.runs && self.begun.elapsed() < self.limits.time
+    }
+
+    fn still_fails(&mut self, scenario: &Scenario) -> Result<bool, ShrinkError> {
+        self.runs += 1;
+        let report = run(scenario, self.seed)?;
+        Ok(report.failures().iter().any(|(name, _)| *name == self.check))
+    }
+
+    fn fails_with(&mut self, faults: &[Fault]) -> Result<bool, ShrinkError> {
+        let scenario = Scenario { plan: Some(faults.to_vec()), ..self.scenario.clone() };
+        self.still_fails(&scenario)
+    }
+
+    /// Takes away ever smaller parts of the plan as long as the rest still fails.
+    fn fewest_faults(&mut self, mut faults: Vec<Fault>) -> Result<Vec<Fault>, ShrinkError> {
+        let mut part = faults.len().div_ceil(2).max(1);
+        while !faults.is_empty() && self.has_time() {
+            let mut removed_any = false;
+            let mut at = 0;
+            while at < faults.len() && self.has_time() {
+                let mut rest = faults.clone();
+                rest.drain(at..(at + part).min(faults.len()));
+                if self.fails_with(&rest)? {
+                    faults = rest;
+                    removed_any = true;
+                } else {
+                    at += part;
+                }
+            }
+            if part == 1 && !removed_any {
+                break;
+            }
+            part = (part / 2).max(1);
+        }
+        Ok(faults)
+    }
+
+    /// Fewer records and fewer clients, as long as it still fails.
+    fn smaller_workload(&mut self) -> Result<(), ShrinkError> {
+        while self.scenario.workload.records > 10 && self.has_time() {
+            let mut smaller = self.scenario.clone();
+            smaller.workload.records /= 2;
+            if !self.accept(smaller)? {
+                break;
+            }
+        }
+        let cuts: [fn(&mut Scenario); 6] = [
+            |scenario| scenario.workload.readers = 0,
+            |scenario| scenario.workload.at_most_once = 0,
+            |scenario| scenario.workload.at_least_once = 0,
+            |scenario| scenario.workload.idempotent = scenario.workload.idempotent.min(1),
+            |scenario| scenario.workload.admin_requests = 0,
+            |scenario| scenario.workload.short_lived_topics = 0,
+        ];
+        for cut in cuts {
+            let mut smaller = self.scenario.clone();
+            cut(&mut smaller);
+            let work = &smaller.workload;
+            let has_producer = work.idempotent + work.at_least_once + work.at_most_once > 0;
+            if has_producer && smaller != self.scenario && self.has_time() {
+                self.accept(smaller)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, smaller: Scenario) -> Result<bool, ShrinkError> {
+        let fails = self.still_fails(&smaller)?;
+        if fails {
+            self.scenario = smaller;
+        }
+        Ok(fails)
+    }
+}

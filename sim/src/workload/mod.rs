@@ -1,0 +1,201 @@
+//! What clients do in a run: producers of each promise, readers, an administrator; and what they
+//! were told, as a [`history::History`].
+//!
+//! Each client is a process on a node of its own, and is klamm's own client: it sees nothing of the
+//! broker but what the protocol says.
+//!
+//! Start at [`Work`].
+
+mod admin;
+mod produce;
+mod read;
+mod recorder;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use client::backoff::Backoff;
+use client::{Client, ClientConfig, TopicPartition};
+use history::{Partition, Promise};
+use protocol::StrBytes;
+use runtime::Runtime;
+
+pub use admin::create_topics;
+pub use read::read_all;
+pub use recorder::Recorder;
+
+use crate::plan::Dice;
+use crate::scenario::Scenario;
+use crate::world::{NodeId, World};
+
+/// What a client is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends its share of the records.
+    Produce(Promise),
+    /// Reads everything, over and over.
+    Read(u32),
+    /// Deletes records, describes, alters, creates and deletes topics.
+    Administer,
+}
+
+/// What all clients of a run share.
+pub struct Work {
+    /// The world they are in.
+    pub world: World,
+    /// What they are to do.
+    pub scenario: Arc<Scenario>,
+    /// What they write down.
+    pub recorder: Recorder,
+    /// `host:port` of the brokers.
+    pub brokers: Vec<String>,
+    /// How many records are not sent yet, by client.
+    shares: Vec<AtomicU32>,
+    /// Whether a client has done its work, by client.
+    finished: Vec<AtomicBool>,
+    roles: Vec<Role>,
+}
+
+impl Work {
+    /// The clients that `scenario` asks for.
+    pub fn new(world: &World, scenario: Arc<Scenario>, brokers: Vec<String>) -> Work {
+        let roles = roles(&scenario);
+        let producers = roles.iter().filter(|role| matches!(role, Role::Produce(_))).count();
+        let records = scenario.workload.records;
+        let share = |role: &Role| match role {
+            Role::Produce(_) => AtomicU32::new(records.div_ceil(producers.max(1) as u32)),
+            Role::Read(_) | Role::Administer => AtomicU32::new(0),
+        };
+        let shares = roles.iter().map(share).collect();
+        let finished = roles.iter().map(|_| AtomicBool::new(false)).collect();
+        let recorder = Recorder::new(world);
+        for (name, topic) in &scenario.topics {
+            recorder.topic(&Arc::from(name.as_str()), topic.rules());
+        }
+        Work { world: world.clone(), scenario, recorder, brokers, shares, finished, roles }
+    }
+
+    /// The clients' roles, by client, counted from 0.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// Whether every producer has sent its share.
+    pub fn is_sent(&self) -> bool {
+        self.shares.iter().all(|share| share.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Whether client number `client`, from 0, has done its work.
+    pub fn is_finished(&self, client: usize) -> bool {
+        self.finished[client].load(Ordering::Relaxed)
+    }
+
+    /// Takes up to `most` records from a client's share.
+    fn take(&self, client: usize, most: u32) -> u32 {
+        let share = &self.shares[client];
+        let taken = share.load(Ordering::Relaxed).min(most);
+        share.fetch_sub(taken, Ordering::Relaxed);
+        taken
+    }
+
+    /// Runs client number `client` on `node` until its work is done. A client that is started again
+    /// after a crash goes on with what is left.
+    pub async fn run_client(self: Arc<Work>, runtime: Runtime, node: NodeId, client: usize) {
+        self.finished[client].store(false, Ordering::Relaxed);
+        let seat = Seat::new(Arc::clone(&self), runtime, node, client);
+        match self.roles[client] {
+            Role::Produce(promise) => produce::run(seat, promise).await,
+            Role::Read(reader) => read::run(seat, reader).await,
+            Role::Administer => admin::run(seat).await,
+        }
+        self.finished[client].store(true, Ordering::Relaxed);
+    }
+
+    /// All partitions of the scenario's topics.
+    pub fn partitions(&self) -> Vec<Partition> {
+        let topics = self.scenario.topics.iter();
+        topics
+            .flat_map(|(name, topic)| {
+                let name: Arc<str> = Arc::from(name.as_str());
+                (0..topic.partitions)
+                    .map(move |index| Partition { topic: Arc::clone(&name), index })
+            })
+            .collect()
+    }
+}
+
+/// How many clients `scenario` has.
+pub fn client_count(scenario: &Scenario) -> u32 {
+    roles(scenario).len() as u32
+}
+
+fn roles(scenario: &Scenario) -> Vec<Role> {
+    let work = &scenario.workload;
+    let promises = [
+        (Promise::Idempotent, work.idempotent),
+        (Promise::AtLeastOnce, work.at_least_once),
+        (Promise::AtMostOnce, work.at_most_once),
+    ];
+    let mut roles: Vec<Role> = promises
+        .iter()
+        .flat_map(|(promise, count)| (0..*count).map(|_| Role::Produce(*promise)))
+        .collect();
+    roles.extend((0..work.readers).map(Role::Read));
+    if work.trims + work.short_lived_topics + work.admin_requests > 0 {
+        roles.push(Role::Administer);
+    }
+    roles
+}
+
+/// One client at work: one session, from its start to its end or crash.
+struct Seat {
+    work: Arc<Work>,
+    runtime: Runtime,
+    node: NodeId,
+    client: usize,
+    dice: Dice,
+}
+
+impl Seat {
+    fn new(work: Arc<Work>, runtime: Runtime, node: NodeId, client: usize) -> Seat {
+        let dice = Dice(runtime.random.stream("workload", client as u64));
+        Seat { work, runtime, node, client, dice }
+    }
+
+    /// A client of the cluster; impatient, as a simulated minute must hold many of its time limits.
+    fn client(&self) -> Client {
+        let config = ClientConfig {
+            bootstrap_servers: self.work.brokers.clone(),
+            client_id: format!("client-{}", self.client + 1),
+            instance: self.client as u64,
+            request_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(1),
+            api_timeout: Duration::from_secs(5),
+            reconnect_backoff: Backoff {
+                initial: Duration::from_millis(20),
+                max: Duration::from_millis(500),
+            },
+            retry_backoff: Backoff {
+                initial: Duration::from_millis(20),
+                max: Duration::from_millis(500),
+            },
+            ..ClientConfig::default()
+        };
+        Client::new(&self.runtime, config)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        runtime::sleep(&*self.runtime.clock, duration).await;
+    }
+}
+
+fn topic_partition(partition: &Partition) -> TopicPartition {
+    TopicPartition::new(StrBytes::from(&*partition.topic), partition.index)
+}
+
+/// Partitions by their names on the wire.
+fn by_wire_name(partitions: &[Partition]) -> BTreeMap<TopicPartition, Partition> {
+    partitions.iter().map(|partition| (topic_partition(partition), partition.clone())).collect()
+}

@@ -1,0 +1,205 @@
+//! A reader: polls all partitions, jumps back now and then, asks for the bounds; and the last
+//! reader, who reads everything when all is healed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use client::consumer::ConsumerError;
+use client::consumer::OffsetReset;
+use client::{
+    Client, Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetSpec, TopicPartition,
+};
+use history::{Partition, Seen, Stored, What, read_value};
+use model::Offset;
+
+use super::{Seat, by_wire_name};
+use crate::world::World;
+
+/// One poll in so many is followed by a jump of the reader, or a look at the bounds.
+const JUMP_ONE_IN: u64 = 200;
+const BOUNDS_ONE_IN: u64 = 20;
+
+pub(super) async fn run(mut seat: Seat, reader: u32) {
+    let client = seat.client();
+    let partitions = by_wire_name(&seat.work.partitions());
+    let config = ConsumerConfig {
+        offset_reset: OffsetReset::Error,
+        fetch_wait_max: Duration::from_millis(seat.dice.range(1, 500)),
+        partition_fetch_bytes_max: seat.dice.spread(1, 100_000) as i32,
+        poll_records_max: seat.dice.spread(1, 500) as usize,
+        ..ConsumerConfig::default()
+    };
+    let mut consumer = Consumer::new(&client, config);
+    consumer.assign(partitions.keys().cloned());
+    for (at, partition) in &partitions {
+        seat.seek(reader, &mut consumer, at, partition, 0);
+    }
+    loop {
+        match consumer.poll(Duration::from_millis(300)).await {
+            Ok(records) => seat.note_records(reader, &partitions, &records),
+            Err(error) => seat.note_error(reader, &mut consumer, &partitions, &error).await,
+        }
+        if seat.dice.one_in(JUMP_ONE_IN) {
+            let all: Vec<_> = partitions.keys().cloned().collect();
+            let at = seat.dice.pick(&all).clone();
+            seat.jump(reader, &mut consumer, &at, &partitions[&at]);
+        }
+        if seat.dice.one_in(BOUNDS_ONE_IN) {
+            seat.note_bounds(&client, &partitions).await;
+        }
+    }
+}
+
+impl Seat {
+    fn seek(
+        &self,
+        reader: u32,
+        consumer: &mut Consumer,
+        at: &TopicPartition,
+        partition: &Partition,
+        offset: i64,
+    ) {
+        consumer.seek(at, Offset(offset)).expect("the partition is assigned");
+        let partition = partition.clone();
+        self.work.recorder.note(self.node, What::Seek { reader, partition, offset });
+    }
+
+    /// Back to a drawn offset that was read before.
+    fn jump(
+        &mut self,
+        reader: u32,
+        consumer: &mut Consumer,
+        at: &TopicPartition,
+        partition: &Partition,
+    ) {
+        let Some(position) = consumer.position(at) else { return };
+        let offset = self.dice.range(0, position.0.max(0) as u64 + 1) as i64;
+        self.seek(reader, consumer, at, partition, offset);
+    }
+
+    fn note_records(
+        &self,
+        reader: u32,
+        partitions: &BTreeMap<TopicPartition, Partition>,
+        records: &[ConsumerRecord],
+    ) {
+        for (at, seen) in by_partition(records) {
+            self.work.recorder.poll(self.node, reader, &partitions[&at], seen);
+        }
+    }
+
+    async fn note_error(
+        &mut self,
+        reader: u32,
+        consumer: &mut Consumer,
+        partitions: &BTreeMap<TopicPartition, Partition>,
+        error: &ConsumerError,
+    ) {
+        match error {
+            ConsumerError::OffsetOutOfRange { at, offset, .. } => {
+                let (partition, offset) = (partitions[at].clone(), offset.0);
+                let what = What::Reset { reader, partition, offset };
+                self.work.recorder.note(self.node, what);
+                // Wherever that is by now.
+                consumer.seek_to_beginning(at).expect("the partition is assigned");
+            }
+            ConsumerError::Corrupt { at, offset, source } => {
+                let request = format!("Fetch of {at} at {}", offset.0);
+                let error = source.to_string();
+                self.work.recorder.note(self.node, What::UnfitError { request, error });
+                self.sleep(Duration::from_millis(100)).await;
+            }
+            ConsumerError::Refused { .. }
+            | ConsumerError::Lookup { .. }
+            | ConsumerError::NotAssigned { .. } => self.sleep(Duration::from_millis(50)).await,
+        }
+    }
+
+    async fn note_bounds(&self, client: &Client, partitions: &BTreeMap<TopicPartition, Partition>) {
+        let asked = self.work.world.now();
+        let starts = bounds(client, partitions, OffsetSpec::Earliest).await;
+        let ends = bounds(client, partitions, OffsetSpec::Latest).await;
+        for (at, partition) in partitions {
+            let (log_start, end) = (starts.get(at).copied(), ends.get(at).copied());
+            if log_start.is_some() || end.is_some() {
+                let partition = partition.clone();
+                let what = What::Bounds { partition, asked, log_start, end };
+                self.work.recorder.note(self.node, what);
+            }
+        }
+    }
+}
+
+async fn bounds(
+    client: &Client,
+    partitions: &BTreeMap<TopicPartition, Partition>,
+    spec: OffsetSpec,
+) -> BTreeMap<TopicPartition, i64> {
+    let specs = partitions.keys().map(|at| (at.clone(), spec)).collect();
+    let listed = client.list_offsets(&specs, IsolationLevel::ReadUncommitted).await;
+    let known = listed.into_iter().filter_map(|(at, found)| Some((at, found.ok()?.offset?.0)));
+    known.collect()
+}
+
+fn by_partition(records: &[ConsumerRecord]) -> BTreeMap<TopicPartition, Vec<Seen>> {
+    let mut sorted: BTreeMap<TopicPartition, Vec<Seen>> = BTreeMap::new();
+    for record in records {
+        let content = read_value(record.value.as_deref().unwrap_or_default());
+        let seen = Seen { offset: record.offset.0, content };
+        sorted.entry(record.at.clone()).or_default().push(seen);
+    }
+    sorted
+}
+
+/// Reads every partition from its start to its end and returns what is there. Goes on for ever when
+/// the cluster does not answer: the caller has the clock.
+pub async fn read_all(
+    world: &World,
+    client: &Client,
+    partitions: &[Partition],
+) -> BTreeMap<Partition, Stored> {
+    let names = by_wire_name(partitions);
+    let mut stored = BTreeMap::new();
+    let (starts, ends) = loop {
+        let starts = bounds(client, &names, OffsetSpec::Earliest).await;
+        let ends = bounds(client, &names, OffsetSpec::Latest).await;
+        if starts.len() == names.len() && ends.len() == names.len() {
+            break (starts, ends);
+        }
+        world.sleep(Duration::from_millis(100)).await;
+    };
+    let config = ConsumerConfig { offset_reset: OffsetReset::Error, ..ConsumerConfig::default() };
+    let mut consumer = Consumer::new(client, config);
+    consumer.assign(names.keys().cloned());
+    for (at, partition) in &names {
+        consumer.seek(at, Offset(starts[at])).expect("the partition is assigned");
+        let (log_start, end) = (starts[at], ends[at]);
+        stored.insert(partition.clone(), Stored { log_start, end, records: Vec::new() });
+    }
+    let is_read = |consumer: &Consumer| {
+        names.keys().all(|at| consumer.position(at).is_some_and(|next| ends[at] <= next.0))
+    };
+    while !is_read(&consumer) {
+        match consumer.poll(Duration::from_millis(500)).await {
+            Ok(records) => {
+                for (at, seen) in by_partition(&records) {
+                    let below = seen.into_iter().filter(|seen| seen.offset < ends[&at]);
+                    if let Some(stored) = stored.get_mut(&names[&at]) {
+                        stored.records.extend(below);
+                    }
+                }
+            }
+            Err(ConsumerError::OffsetOutOfRange { at, log_start, .. }) => {
+                // Retention went on meanwhile.
+                let start = log_start.unwrap_or(Offset(ends[&at]));
+                let _ = consumer.seek(&at, start);
+                if let Some(stored) = stored.get_mut(&names[&at]) {
+                    stored.log_start = start.0;
+                    stored.records.retain(|seen| start.0 <= seen.offset);
+                }
+            }
+            Err(_) => world.sleep(Duration::from_millis(50)).await,
+        }
+    }
+    stored
+}
