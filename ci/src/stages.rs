@@ -230,6 +230,31 @@ pub const STAGES: &[Stage] = &[
         ..real("ledger-long", "what was acknowledged survives 100 kills", JAVA_AND_GO, &["ledger"])
     },
     Stage {
+        name: "scenarios",
+        what: "1,000 seeds of the smoke scenarios, and every counterexample there was",
+        groups: DAY,
+        tools: &[],
+        limit: minutes(30),
+        tests: &[],
+        run: |_, workspace, programs| {
+            simulate(workspace, programs, "scenarios/smoke", "0..150")?;
+            simulate(workspace, programs, "scenarios/regression", "0..5")
+        },
+    },
+    Stage {
+        name: "scenarios-long",
+        what: "56,000 seeds of the smoke scenarios, and the long ones",
+        groups: NIGHT,
+        tools: &[],
+        limit: minutes(120),
+        tests: &[],
+        run: |_, workspace, programs| {
+            simulate(workspace, programs, "scenarios/smoke", "0..8000")?;
+            simulate(workspace, programs, "scenarios/nightly", "0..500")?;
+            simulate(workspace, programs, "scenarios/regression", "0..100")
+        },
+    },
+    Stage {
         name: "fuzz",
         what: "the protocol's fuzz targets, 20 s each",
         groups: DAY,
@@ -253,6 +278,19 @@ pub const STAGES: &[Stage] = &[
 const JAVA_CODEC: &str = "java_codec";
 
 const JAVA_AND_GO: &[Tool] = &[Tool::Java, Tool::Maven, Tool::Go];
+
+/// Runs seeds of all scenarios below a directory.
+fn simulate(
+    workspace: &Workspace,
+    programs: &Programs,
+    scenarios: &str,
+    seeds: &str,
+) -> Result<()> {
+    let program = ["run", "--quiet", "--profile", "sim", "--package", "sim", "--bin", "klamm-sim"];
+    let mut arguments = program.to_vec();
+    arguments.extend(["--", "run", scenarios, "--seeds", seeds]);
+    cargo_in(workspace, programs, &arguments)
+}
 
 /// A stage with tests of the real binary.
 const fn real(

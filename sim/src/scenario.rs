@@ -22,7 +22,7 @@ pub struct Scenario {
     #[serde(default = "default_seconds")]
     pub seconds: u32,
     /// The brokers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cluster: ClusterSpec,
     /// The topics, by name.
     pub topics: BTreeMap<String, TopicSpec>,
@@ -30,7 +30,7 @@ pub struct Scenario {
     #[serde(default)]
     pub workload: WorkloadSpec,
     /// Which faults may strike.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub faults: FaultsSpec,
     /// The faults that strike, when they are not to be drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,6 +38,10 @@ pub struct Scenario {
     /// The seed that a counterexample was found with; given for one that was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_seconds() -> u32 {
@@ -69,6 +73,7 @@ pub struct TopicSpec {
     /// How many partitions.
     pub partitions: i32,
     /// Settings by Kafka's names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
 }
 

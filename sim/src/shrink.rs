@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::plan::{Fault, draw};
 use crate::run::{Report, Watch};
-use crate::scenario::Scenario;
+use crate::scenario::{FaultsSpec, Scenario};
 use crate::sweep::run_alone;
 use crate::workload::client_count;
 
@@ -86,7 +86,12 @@ pub fn shrink(
     limits: Limits,
 ) -> Result<Shrunk, ShrinkError> {
     let plan = draw(scenario, seed, client_count(scenario));
-    let explicit = Scenario { plan: Some(plan.clone()), seed: Some(seed), ..scenario.clone() };
+    let explicit = Scenario {
+        plan: Some(plan.clone()),
+        seed: Some(seed),
+        faults: FaultsSpec::default(),
+        ..scenario.clone()
+    };
     let report = run(&explicit, seed)?;
     let failures = report.failures();
     let found = failures.iter().find(|(name, _)| check.is_none_or(|wanted| wanted == name));

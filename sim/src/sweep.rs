@@ -38,6 +38,10 @@ pub fn sweep(
     mut each: impl FnMut(Done) -> bool,
 ) {
     let mut queue = VecDeque::new();
+    for (at, named) in scenarios.iter().enumerate() {
+        // A counterexample is run with the seed that it was found with, whatever is asked for.
+        queue.extend(named.scenario.seed.filter(|seed| !seeds.contains(seed)).map(|own| (at, own)));
+    }
     for seed in seeds {
         queue.extend((0..scenarios.len()).map(|scenario| (scenario, seed)));
     }

@@ -31,7 +31,7 @@ impl Promote {
         if self.to.exists() {
             bail!("{} is there already", self.to.display());
         }
-        let story = format!("\n{}\n", self.story.trim());
+        let story = format!("{}\n", self.story.trim());
         let promoted = Scenario { story, ..(**scenario).clone() };
         std::fs::write(&self.to, promoted.to_toml())
             .with_context(|| format!("write {}", self.to.display()))?;

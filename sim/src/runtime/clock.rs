@@ -56,7 +56,7 @@ impl SimClock {
 /// So much of this clock's time has passed after `nanos` of the world's.
 fn drifted(nanos: Nanos, ppm: i128) -> Nanos {
     let nanos = i128::from(nanos);
-    Nanos::try_from(nanos + nanos * ppm / MILLION).unwrap_or(Nanos::MAX)
+    Nanos::try_from(nanos + (nanos * ppm).div_euclid(MILLION)).unwrap_or(Nanos::MAX)
 }
 
 /// The first moment of the world at which a clock shows `shown`.

@@ -61,6 +61,9 @@ struct Node {
     parked: Parked,
 }
 
+/// The supervisor's own task.
+const MAIN: &str = "main";
+
 /// The world; clones are the same one.
 #[derive(Clone)]
 pub struct World(Arc<Inner>);
@@ -123,7 +126,7 @@ impl World {
         let supervisor = Process { node: NodeId::SUPERVISOR, incarnation: 1 };
         self.spawn(
             supervisor,
-            "main",
+            MAIN,
             Box::pin(async move {
                 let done = main.await;
                 *lock(&slot) = Some(done);
@@ -157,7 +160,9 @@ impl World {
 
     /// Whether the supervisor itself panicked: its future ended without a result.
     fn is_main_dead(&self) -> bool {
-        lock(&self.0.panics).iter().any(|panic| panic.process.node == NodeId::SUPERVISOR)
+        let is_main =
+            |panic: &Panic| panic.process.node == NodeId::SUPERVISOR && panic.task == MAIN;
+        lock(&self.0.panics).iter().any(is_main)
     }
 
     /// Ends all processes and forgets all events, so that nothing holds on to the world.
