@@ -14,6 +14,7 @@ pub mod log;
 pub mod machine;
 pub mod net;
 pub mod plan;
+pub mod probes;
 pub mod run;
 pub mod runtime;
 pub mod scenario;

@@ -2,6 +2,7 @@
 //!
 //! The subscriber is of the run's thread alone, so that runs side by side do not mix.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,8 +33,12 @@ impl fmt::Display for LogLine {
     }
 }
 
+/// Where `runtime::sometimes!` speaks.
+const PROBES: &str = "klamm::sometimes";
+
 #[derive(Default)]
 struct Caught {
+    probes: BTreeMap<String, u64>,
     lines: Vec<LogLine>,
     healed_at: Option<Nanos>,
 }
@@ -61,6 +66,11 @@ impl Capture {
             Some(self.world.now());
     }
 
+    /// How often each probe was reached.
+    pub fn probes(&self) -> BTreeMap<String, u64> {
+        self.caught.lock().unwrap_or_else(PoisonError::into_inner).probes.clone()
+    }
+
     /// ERROR lines of the healed world.
     pub fn unexpected(&self) -> Vec<LogLine> {
         const GRACE: Nanos = 5_000_000_000;
@@ -86,12 +96,16 @@ struct Catcher {
 
 impl Subscriber for Catcher {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        if metadata.target() == PROBES {
+            return true;
+        }
         let most = if self.world.is_recording() { Level::INFO } else { Level::WARN };
         metadata.is_event() && *metadata.level() <= most
     }
 
     fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        Some(tracing::level_filters::LevelFilter::INFO)
+        // Probes are events of the lowest level.
+        Some(tracing::level_filters::LevelFilter::TRACE)
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -105,12 +119,17 @@ impl Subscriber for Catcher {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
+        if event.metadata().target() == PROBES {
+            let mut caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
+            *caught.probes.entry(text.probe).or_default() += 1;
+            return;
+        }
         let level = *event.metadata().level();
         let line = LogLine {
             at: self.world.now(),
             level,
             target: event.metadata().target().to_owned(),
-            text: text.0,
+            text: text.line,
         };
         // Only what is caught in every run may count into the hash.
         let words = match level <= Level::WARN {
@@ -130,18 +149,29 @@ impl Subscriber for Catcher {
     fn exit(&self, _: &Id) {}
 }
 
-/// `message field=value …`
+/// `message field=value …`, and the name of a probe.
 #[derive(Default)]
-struct Text(String);
+struct Text {
+    line: String,
+    probe: String,
+}
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         use fmt::Write;
         if field.name() == "message" {
-            self.0.insert_str(0, &format!("{value:?}"));
+            self.line.insert_str(0, &format!("{value:?}"));
         } else {
             // Writing to a String can not fail.
-            let _ = write!(self.0, " {}={value:?}", field.name());
+            let _ = write!(self.line, " {}={value:?}", field.name());
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "probe" {
+            value.clone_into(&mut self.probe);
+        } else {
+            self.record_debug(field, &value);
         }
     }
 }

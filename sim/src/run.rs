@@ -5,6 +5,7 @@
 //!
 //! Start at [`run`].
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Report {
     pub passed: Nanos,
     /// How often brokers were started.
     pub starts: u64,
+    /// How often each probe (`runtime::sometimes!`) was reached.
+    pub probes: BTreeMap<String, u64>,
     /// The events as text, if they were recorded.
     pub lines: Vec<Line>,
     /// The history.
@@ -138,6 +141,7 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, 
     });
     let ended = world.block_on(EVENTS_MAX, supervisor);
     let errors = log.unexpected();
+    let probes = log.probes();
     log.end();
     let mut history = work.recorder.lock().clone();
     add_power_losses(&mut history, &machines);
@@ -164,6 +168,7 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, 
         polls: world.polls(),
         passed: world.now(),
         starts: slate.starts,
+        probes,
         lines,
         history,
     })

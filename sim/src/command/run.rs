@@ -10,8 +10,9 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
+use sim::probes;
 use sim::run::Report;
-use sim::sweep::{Done, Efficacies, Named, sweep};
+use sim::sweep::{Done, Efficacies, Efficacy, Named, sweep};
 
 use super::hash::{first_difference, hashes_elsewhere};
 use super::seeds::parse_seeds;
@@ -31,6 +32,10 @@ pub(super) struct Run {
     /// Run one of so many seeds a second time in another process and compare; 0: none.
     #[arg(long, default_value_t = 20)]
     repeat_one_in: u64,
+    /// Fail when a family of faults bit in less than a tenth of its runs, or a rare place of the code
+    /// (`sometimes!`) was never reached.
+    #[arg(long)]
+    require_coverage: bool,
     /// Stop after so many failing seeds.
     #[arg(long, default_value_t = 20)]
     failures_max: usize,
@@ -53,6 +58,8 @@ struct Sum {
     events: u64,
     simulated: Duration,
     efficacies: Efficacies,
+    /// How many runs reached each probe.
+    probes: BTreeMap<String, u64>,
     failures: Vec<Failure>,
     /// Seeds to run again elsewhere, by scenario, with the hash they had here.
     repeats: BTreeMap<String, Vec<(u64, u128)>>,
@@ -68,6 +75,9 @@ impl Sum {
         self.events += report.events;
         self.simulated += Duration::from_nanos(report.passed);
         self.efficacies.add(report);
+        for probe in report.probes.keys() {
+            *self.probes.entry(probe.clone()).or_default() += 1;
+        }
         let figures = &report.verdict.figures;
         for (name, figure) in [
             ("sent", figures.sent),
@@ -134,7 +144,11 @@ impl Run {
             Output::Text => sum.print(took, jobs),
             Output::Json => println!("{:#}", sum.to_json(took, jobs)),
         }
-        let is_clean = sum.failures.is_empty() && sum.unrepeatable.is_empty();
+        let gaps = if self.require_coverage { sum.gaps() } else { Vec::new() };
+        for gap in &gaps {
+            eprintln!("not covered: {gap}");
+        }
+        let is_clean = sum.failures.is_empty() && sum.unrepeatable.is_empty() && gaps.is_empty();
         Ok(if is_clean { Ended::Clean } else { Ended::Violation })
     }
 }
@@ -182,6 +196,22 @@ impl Sum {
         Ok(())
     }
 
+    /// What the sweep did not try.
+    fn gaps(&self) -> Vec<String> {
+        const BITES_ONE_IN: u64 = 10;
+        let weak = self
+            .efficacies
+            .0
+            .iter()
+            .filter(|(_, efficacy)| efficacy.runs_bitten * BITES_ONE_IN < efficacy.runs);
+        let weak = weak.map(|(family, efficacy)| {
+            let Efficacy { runs, runs_bitten, .. } = efficacy;
+            format!("{family:?} bit in {runs_bitten} of {runs} runs that had it")
+        });
+        let unreached = probes::ALL.iter().filter(|probe| !self.probes.contains_key(**probe));
+        weak.chain(unreached.map(|probe| format!("no run got to \"{probe}\""))).collect()
+    }
+
     fn per_core_minute(&self, took: Duration, jobs: usize) -> f64 {
         self.runs as f64 / took.as_secs_f64().max(1e-9) * 60.0 / jobs as f64
     }
@@ -215,6 +245,10 @@ impl Sum {
                 efficacy.runs,
                 efficacy.runs_bitten
             );
+        }
+        println!("rare places, and how many runs reached them");
+        for probe in probes::ALL {
+            println!("  {:<52}{:>8}", probe, self.probes.get(*probe).copied().unwrap_or(0));
         }
         let figures: Vec<String> =
             self.figures.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
@@ -273,6 +307,7 @@ impl Sum {
             "events": self.events,
             "figures": self.figures,
             "faults": faults,
+            "probes": self.probes,
             "failures": failures,
             "run_twice": self.repeated,
             "unrepeatable": self.unrepeatable,

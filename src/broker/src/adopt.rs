@@ -61,6 +61,7 @@ pub(crate) async fn adopt(
 }
 
 async fn set_aside(log_dir: &LogDir, log: &FoundLog) {
+    runtime::sometimes!("a stray log is moved aside");
     let (name, topic_id) = (&log.name, log.topic_id);
     match log_dir.set_aside(name).await {
         Ok(kept) => tracing::warn!(log = %name, ?topic_id, kept = %kept.display(),

@@ -254,6 +254,7 @@ async fn try_open(
             match open_existing(log_dir, &name, id, config.clone()).await {
                 // Left over from a topic of this name whose files could not be deleted.
                 Err(OpenError::OtherTopic { found, .. }) => {
+                    runtime::sometimes!("a topic's name had files of another one");
                     let kept = log_dir.set_aside(&name).await?;
                     tracing::warn!(log = %name, %found, kept = %kept.display(),
                         "the log of a former topic is moved aside");

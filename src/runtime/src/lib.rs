@@ -32,6 +32,8 @@ pub use random::{Random, RandomStream, Rng, split_seed};
 pub use tasks::{JoinError, Task, TaskControl, Tasks, run_blocking, spawn};
 #[doc(hidden)]
 pub use tokio;
+#[doc(hidden)]
+pub use tracing;
 
 /// A future on the heap, as object-safe traits return them.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -49,6 +51,16 @@ pub struct Runtime {
     pub tasks: Arc<dyn Tasks>,
     /// Randomness, one stream per concern.
     pub random: Arc<dyn Random>,
+}
+
+/// Marks a place that rarely comes up, so that a simulation can tell whether its runs ever got there
+/// (a "code probe" of FoundationDB). The name is unique. Otherwise it does nothing: an event that
+/// nobody listens to.
+#[macro_export]
+macro_rules! sometimes {
+    ($name:literal) => {
+        $crate::tracing::trace!(target: "klamm::sometimes", probe = $name)
+    };
 }
 
 /// `tokio::select!`, always biased: the order of the branches is the order of the polls, so that a

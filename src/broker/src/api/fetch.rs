@@ -73,6 +73,7 @@ async fn wait_and_read(
         return answered;
     }
     loop {
+        runtime::sometimes!("a fetch waits for records");
         // Parked first, then read: a record that comes between the two wakes the waiter.
         let waiter = Arc::new(FetchWaiter::default());
         let registry = shared.registry.borrow();

@@ -128,6 +128,7 @@ impl Controller {
                 Ok(())
             }
             Err(MetadataLogError::DiskFull) => {
+                runtime::sometimes!("there is no room for metadata");
                 tracing::warn!("no room on the disk for the metadata log");
                 Err(ControllerUnavailable::DiskFull)
             }

@@ -233,6 +233,7 @@ pub(crate) fn error_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::Corrupt { file, position, .. } => {
+            runtime::sometimes!("a fetch meets damage");
             tracing::error!(file = %file.display(), position, %error, "read partition");
             ErrorCode::KafkaStorageError
         }

@@ -96,6 +96,9 @@ impl Owner {
             }
             return;
         }
+        if batches.len() > 1 {
+            runtime::sometimes!("batches share a sync");
+        }
         let begun = self.clock.now();
         let sizes: Vec<(u64, u64)> = batches.iter().map(size).collect();
         let epoch = LeaderEpoch(self.state.leader_epoch.load(Ordering::Acquire));
@@ -206,6 +209,7 @@ impl Owner {
     /// Takes the whole directory offline: what happened here can happen to every log on the disk.
     fn go_offline(&self, error: &StorageError) {
         if self.state.health.fail(&error.to_string()) {
+            runtime::sometimes!("a log directory goes offline");
             tracing::error!(log = %self.log.name(), %error,
                 "the log directory is offline: nothing is acknowledged until a restart");
         }

@@ -276,6 +276,7 @@ impl PartitionQueue {
                 Settled { freed_bytes: 0, refresh }
             }
             Verdict::Renumber => {
+                runtime::sometimes!("a producer numbers its batches anew");
                 self.renumber = true;
                 self.requeue(at, result, context);
                 Settled::default()

@@ -126,6 +126,7 @@ impl Log {
         }
         let marker = marker_of(&header, &body)?;
         if let Check::Duplicate(mark) = self.producers.check(&header, origin, marker.as_ref())? {
+            runtime::sometimes!("a batch is repeated");
             return Ok(AppendOutcome::Duplicate {
                 base_offset: mark.base_offset(),
                 last_offset: mark.last_offset,
@@ -135,6 +136,9 @@ impl Log {
         header.base_offset = group.next_offset;
         header.leader_epoch = leader_epoch;
         if self.must_roll(&header, group.part_bytes, now) {
+            if !group.part.is_empty() {
+                runtime::sometimes!("a group falls into two segments");
+            }
             self.write_part(group).await;
             if group.failed.is_none() {
                 group.failed = self.roll(now).await.err();
@@ -204,6 +208,7 @@ impl Log {
         if !error.is_full() {
             return failed;
         }
+        runtime::sometimes!("an append is undone for lack of room");
         tracing::warn!(log = %self.name(), %error, "no room, cut the segment back");
         match self.cut_back(size).await {
             Ok(()) => failed,

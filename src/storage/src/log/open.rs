@@ -199,6 +199,7 @@ impl Inventory {
         let (complete, partial): (Vec<_>, Vec<_>) =
             swaps.into_iter().partition(|(base, _)| is_complete(*base));
         for (base, kind) in partial {
+            runtime::sometimes!("a start throws half a compaction away");
             self.remove(home, &swap_name(kind, base)).await?;
         }
         let mut replaced: Option<(Offset, Offset)> = None;
@@ -214,6 +215,7 @@ impl Inventory {
             let (from, to) = (home.dir.join(swap_name(kind, base)), home.path(kind, base));
             let renamed = home.disk.rename(&from, &to).await;
             renamed.map_err(DiskError::at("rename", &from))?;
+            runtime::sometimes!("a start completes the swap of a compaction");
             tracing::info!(file = %to.display(), "completed the swap of a compacted segment");
             self.changed = true;
             let len = file_len(home, &to).await?;

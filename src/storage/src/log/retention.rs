@@ -56,7 +56,9 @@ impl Log {
         if count == 0 {
             return Ok(Retained::default());
         }
+        runtime::sometimes!("retention deletes segments");
         if count == self.shared.segments().len() {
+            runtime::sometimes!("retention closes the active segment");
             self.roll(now).await?;
         }
         let first = self.shared.segments()[count].base;
@@ -141,6 +143,7 @@ impl Log {
 
     async fn move_log_start(&mut self, to: Offset) -> Result<(), StorageError> {
         let segments = self.shared.segments();
+        runtime::sometimes!("records are deleted for a client");
         let needless = segments.windows(2).take_while(|pair| pair[1].base <= to).count();
         self.registration.raise_log_start(to).await.map_err(|error| self.fail(&error))?;
         self.shared.set_log_start(to);

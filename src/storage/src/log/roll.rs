@@ -47,6 +47,7 @@ impl Log {
     ///
     /// The next sync covers the closed file and the new name before any acknowledgement.
     pub(super) async fn roll(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        runtime::sometimes!("a segment is full");
         let base = self.log_end();
         let old = Arc::clone(&self.active.segment);
         if let Err(error) = old.finish_indexes().await {

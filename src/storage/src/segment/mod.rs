@@ -326,6 +326,7 @@ impl Segment {
         drop(indexes);
         // Handles that were only opened to read are of no use for the coming write.
         self.home.open_files.forget(self.id);
+        runtime::sometimes!("indexes are rebuilt");
         tracing::warn!(segment = %self.path(FileKind::Log).display(), "rebuilt indexes");
         Ok(())
     }

@@ -72,6 +72,7 @@ impl<'a> Recovery<'a> {
         let trusted_to = self.trusted_to();
         let mut walk = self.walk_from_best_snapshot(trusted_to).await?;
         if walk.end < log_start {
+            runtime::sometimes!("recovery finds everything deleted");
             // Everything was deleted or replaced when the process ended.
             self.drop_segments_from(Offset::ZERO).await?;
             return self.begin_anew(log_start).await;
@@ -179,6 +180,7 @@ impl<'a> Recovery<'a> {
         let segment = walk.segments.last().expect("the cut is in the last segment walked");
         let path = segment.path(FileKind::Log);
         let bytes = self.inventory.segments[&segment.base] - position;
+        runtime::sometimes!("recovery cuts the end off");
         let (log, log_end) = (&self.opening.name, walk.end);
         tracing::warn!(%log, %log_end, file = %path.display(), position, bytes, %reason, "cut the end off");
         let file = self.home.disk.open(&path, OpenMode::ReadWrite).await;
@@ -268,6 +270,7 @@ impl<'a> Recovery<'a> {
             let file = self.home.disk.open(&path, OpenMode::ReadWrite).await;
             let file = file.map_err(DiskError::at("open", &path))?;
             if let Some(&position) = walk.doubtful.get(&segment.base) {
+                runtime::sometimes!("recovery writes a doubtful end again");
                 let rewritten = rewrite(&*file, position, segment.size()).await;
                 rewritten.map_err(DiskError::at("write", &path))?;
             }

@@ -58,7 +58,10 @@ impl Recovery<'_> {
             let from = newest.as_ref().map(|(offset, _)| *offset);
             let walk = self.walk(WalkStart { snapshot: newest }, trusted_to).await?;
             match from {
-                Some(offset) if walk.end < offset => self.drop_snapshots(|at| at == offset).await?,
+                Some(offset) if walk.end < offset => {
+                    runtime::sometimes!("a producer snapshot is of records that are gone");
+                    self.drop_snapshots(|at| at == offset).await?;
+                }
                 _ => return Ok(walk),
             }
         }
@@ -74,6 +77,7 @@ impl Recovery<'_> {
             match snapshot::decode(bytes.map_err(DiskError::at("read", &path))?) {
                 Ok(snapshot) => return Ok(Some((offset, snapshot))),
                 Err(error) => {
+                    runtime::sometimes!("a producer snapshot is bad");
                     tracing::warn!(file = %path.display(), %error, "removed a bad snapshot");
                     self.drop_snapshots(|at| at == offset).await?;
                 }
@@ -109,6 +113,7 @@ impl Recovery<'_> {
         for (at, &(base, len)) in files.iter().enumerate().skip(first) {
             let place = snapshot.place.filter(|_| at == first);
             if at > first && self.is_hole(walk.end, base, trusted_to) {
+                runtime::sometimes!("segments behind a gap are dropped");
                 let expected = walk.end;
                 let log = &self.opening.name;
                 tracing::warn!(%log, %expected, found = %base, "segments behind a gap are dropped");

@@ -1,0 +1,30 @@
+//! The rare places that code marks with `runtime::sometimes!`: a sweep tells which of them its runs
+//! reached. One that none reaches says that the simulator is blind there.
+
+/// Every probe of the sources, sorted; `sim/tests/probes.rs` compares.
+pub const ALL: &[&str] = &[
+    "a batch is repeated",
+    "a fetch meets damage",
+    "a fetch waits for records",
+    "a group falls into two segments",
+    "a log directory goes offline",
+    "a producer numbers its batches anew",
+    "a producer snapshot is bad",
+    "a producer snapshot is of records that are gone",
+    "a segment is full",
+    "a start completes the swap of a compaction",
+    "a start throws half a compaction away",
+    "a stray log is moved aside",
+    "a topic's name had files of another one",
+    "an append is undone for lack of room",
+    "batches share a sync",
+    "indexes are rebuilt",
+    "records are deleted for a client",
+    "recovery cuts the end off",
+    "recovery finds everything deleted",
+    "recovery writes a doubtful end again",
+    "retention closes the active segment",
+    "retention deletes segments",
+    "segments behind a gap are dropped",
+    "there is no room for metadata",
+];
