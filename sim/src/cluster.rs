@@ -109,6 +109,18 @@ impl Cluster {
         (1..=self.lock().len()).map(|id| format!("broker-{id}:{PORT}")).collect()
     }
 
+    /// The settings of broker `id`, from 1.
+    pub fn config(&self, id: u32) -> BrokerConfig {
+        self.lock()[id as usize - 1].config.clone()
+    }
+
+    /// Stops looking after the brokers: who is down stays down.
+    pub fn retire(&self) {
+        for seat in self.lock().iter_mut() {
+            seat.up_at = Nanos::MAX;
+        }
+    }
+
     /// The node of broker `id`, from 1.
     pub fn node(&self, id: u32) -> NodeId {
         self.lock()[id as usize - 1].node

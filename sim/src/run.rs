@@ -17,6 +17,7 @@ use protocol::StrBytes;
 use crate::cluster::Cluster;
 use crate::disk::DiskProfile;
 use crate::fault::{Faults, Struck};
+use crate::judge::recover_twice;
 use crate::log::LogLine;
 use crate::machine::Machines;
 use crate::scenario::Scenario;
@@ -60,6 +61,8 @@ pub struct Report {
     pub panics: Vec<Panic>,
     /// Lines of the log that nobody expected.
     pub errors: Vec<LogLine>,
+    /// What recovering the disks once more changes.
+    pub recovery: Vec<String>,
     /// When the cluster did not come back.
     pub lifeless: Option<Lifeless>,
     /// When the run itself did not end.
@@ -98,6 +101,9 @@ impl Report {
         for line in &self.errors {
             failures.push(("unexpected-error-line".to_owned(), line.to_string()));
         }
+        for text in &self.recovery {
+            failures.push(("recovery-differs".to_owned(), format!("recovery-differs: {text}")));
+        }
         if let Some(lifeless) = &self.lifeless {
             let text = format!("{}: {}", lifeless.phase, lifeless.why.join("; "));
             failures.push(("no-life".to_owned(), text));
@@ -114,6 +120,7 @@ impl Report {
 struct Slate {
     lifeless: Option<Lifeless>,
     faults: Vec<Struck>,
+    recovery: Vec<String>,
     starts: u64,
 }
 
@@ -160,6 +167,7 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, 
         verdict,
         panics: world.panics(),
         errors,
+        recovery: std::mem::take(&mut slate.recovery),
         lifeless: slate.lifeless.take(),
         stuck: ended.err(),
         faults: std::mem::take(&mut slate.faults),
@@ -213,6 +221,9 @@ async fn supervise(stage: Stage) -> bool {
     let is_alive = stage.converge(&client).await;
     for node in clients {
         stage.machines.kill(node);
+    }
+    if is_alive {
+        stage.judge().await;
     }
     let mut slate = stage.slate.lock().unwrap_or_else(PoisonError::into_inner);
     slate.faults = faults.struck();
@@ -310,6 +321,25 @@ impl Stage {
             }
         };
         self.within(HEALING, "read everything", read).await
+    }
+}
+
+impl Stage {
+    /// Looks at what the brokers hold when all is said.
+    async fn judge(&self) {
+        self.cluster.retire();
+        for id in 1..=self.work.scenario.cluster.brokers {
+            let (node, config) = (self.cluster.node(id), self.cluster.config(id));
+            let topics = &self.work.scenario.topics;
+            let may_be_torn = |log: &str| {
+                let name = log.rsplit_once('/').map_or(log, |(_, name)| name);
+                let topic = name.rsplit_once('-').and_then(|(topic, _)| topics.get(topic));
+                topic.is_some_and(|topic| topic.rules().is_lost_with_power)
+            };
+            let findings = recover_twice(&self.machines, node, &config, may_be_torn).await;
+            let mut slate = self.slate.lock().unwrap_or_else(PoisonError::into_inner);
+            slate.recovery.extend(findings);
+        }
     }
 }
 

@@ -119,7 +119,9 @@ impl Drawing<'_> {
             Write | Sync => self.path(),
             // A segment begins, a log goes.
             Open if self.dice.one_in(2) => ".log".to_owned(),
-            Rename if self.dice.one_in(2) => (*self.dice.pick(&["short-lived", ".swap"])).to_owned(),
+            Rename if self.dice.one_in(2) => {
+                (*self.dice.pick(&["short-lived", ".swap"])).to_owned()
+            }
             SyncDir | Rename | Open | Remove | SetLen | Read => String::new(),
         };
         let phase = if self.dice.one_in(2) { Phase::Begin } else { Phase::Effect };

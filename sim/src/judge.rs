@@ -1,0 +1,120 @@
+//! What a broker holds after a run, judged from its disk: recovering twice gives what recovering once
+//! gave, and neither changes a record.
+//!
+//! In: the broker's disk, without power. It is copied to two machines one after the other; a broker
+//! starts on each, from what the one before left behind, and is killed as soon as it serves.
+//!
+//! Start at [`recover_twice`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use broker::{Broker, BrokerConfig};
+use bytes::Bytes;
+use runtime::sync::oneshot;
+
+use crate::disk::{DiskImage, DiskProfile};
+use crate::machine::Machines;
+use crate::world::NodeId;
+
+/// A start takes no longer than this, in simulated time.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// The cluster's own log gets a record at each start.
+const METADATA: &str = "/__klamm_metadata-";
+
+/// Cuts the power of `node` and recovers its disk twice elsewhere; says what differs. A loss of
+/// power may leave a torn end in a log that `may_be_torn`: the first recovery cuts it off.
+pub async fn recover_twice(
+    machines: &Machines,
+    node: NodeId,
+    config: &BrokerConfig,
+    may_be_torn: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    machines.power_loss(node);
+    let mut image = machines.machine(node).disk.snapshot();
+    let mut findings = Vec::new();
+    for times in ["once", "twice"] {
+        match recover(machines, &image, config, times).await {
+            Ok(recovered) => {
+                let is_first = times == "once";
+                findings.extend(differences(&image, &recovered, |log, before, after| {
+                    is_first && may_be_torn(log) && before.starts_with(after)
+                }));
+                image = recovered;
+            }
+            Err(reason) => {
+                findings.push(format!("recovering {times}: {reason}"));
+                return findings;
+            }
+        }
+    }
+    findings
+}
+
+/// Starts a broker on a copy of `image`, kills it when it serves, and returns what is on the disk.
+async fn recover(
+    machines: &Machines,
+    image: &DiskImage,
+    config: &BrokerConfig,
+    times: &str,
+) -> Result<DiskImage, String> {
+    let node = machines.add(&format!("judge-{times}"), DiskProfile::default());
+    let disk = machines.machine(node).disk;
+    disk.restore(image);
+    let (told, started) = oneshot::channel();
+    let config = config.clone();
+    machines.start(node, |runtime| async move {
+        let outcome = Broker::start(runtime, config).await;
+        // The receiver only goes when the time is up.
+        let _ = told.send(outcome.as_ref().map(|_| ()).map_err(ToString::to_string));
+        std::future::pending::<()>().await;
+        drop(outcome);
+    });
+    let limit = machines.world().sleep(START_LIMIT);
+    let outcome = runtime::select! {
+        outcome = started => outcome.unwrap_or_else(|_| Err("the start panicked".to_owned())),
+        () = limit => Err(format!("does not serve after {START_LIMIT:?}")),
+    };
+    machines.kill(node);
+    outcome?;
+    Ok(disk.snapshot())
+}
+
+/// The bytes of each partition's records: all its segments, one behind the other.
+fn records(image: &DiskImage) -> BTreeMap<String, Vec<u8>> {
+    let mut logs: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for (path, bytes) in image.files() {
+        let Some((directory, _)) = path.rsplit_once('/') else { continue };
+        let is_gone = directory.ends_with("-delete") || directory.ends_with("-stray");
+        if path.ends_with(".log") && !path.contains(METADATA) && !is_gone {
+            let bytes: &Bytes = bytes;
+            logs.entry(directory.to_owned()).or_default().extend_from_slice(bytes);
+        }
+    }
+    logs
+}
+
+fn differences(
+    before: &DiskImage,
+    after: &DiskImage,
+    is_allowed: impl Fn(&str, &[u8], &[u8]) -> bool,
+) -> Vec<String> {
+    let (before, after) = (records(before), records(after));
+    let mut findings = Vec::new();
+    for (log, bytes) in &before {
+        match after.get(log) {
+            // Left over from a topic that was deleted.
+            None => {}
+            Some(recovered) if recovered == bytes || is_allowed(log, bytes, recovered) => {}
+            Some(recovered) => {
+                let same = bytes.iter().zip(recovered).take_while(|(a, b)| a == b).count();
+                findings.push(format!(
+                    "recovery changes {log}: {} bytes before, {} after, equal up to {same}",
+                    bytes.len(),
+                    recovered.len(),
+                ));
+            }
+        }
+    }
+    findings
+}
