@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod durable;
 pub mod fault;
 pub mod judge;
 pub mod log;

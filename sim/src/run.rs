@@ -61,6 +61,8 @@ pub struct Report {
     pub panics: Vec<Panic>,
     /// Lines of the log that nobody expected.
     pub errors: Vec<LogLine>,
+    /// Acknowledged records that were not on stable storage at that moment.
+    pub not_durable: Vec<String>,
     /// What recovering the disks once more changes.
     pub recovery: Vec<String>,
     /// When the cluster did not come back.
@@ -101,6 +103,9 @@ impl Report {
         for line in &self.errors {
             failures.push(("unexpected-error-line".to_owned(), line.to_string()));
         }
+        for text in &self.not_durable {
+            failures.push(("ack-not-durable".to_owned(), format!("ack-not-durable {text}")));
+        }
         for text in &self.recovery {
             failures.push(("recovery-differs".to_owned(), format!("recovery-differs: {text}")));
         }
@@ -135,7 +140,10 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, 
     let world = World::new(seed, watch.is_recording);
     let machines = Machines::new(&world);
     let cluster = Cluster::new(&machines, scenario)?;
-    let work = Arc::new(Work::new(&world, Arc::clone(scenario), cluster.addresses()));
+    let disks =
+        (1..=scenario.cluster.brokers).map(|id| machines.machine(cluster.node(id)).disk).collect();
+    let work = Work::new(&world, Arc::clone(scenario), cluster.addresses(), disks);
+    let work = Arc::new(work);
     let slate = SharedSlate::default();
     let log = crate::log::Capture::start(&world);
     let supervisor = supervise(Stage {
@@ -167,6 +175,7 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, 
         verdict,
         panics: world.panics(),
         errors,
+        not_durable: work.not_durable(),
         recovery: std::mem::take(&mut slate.recovery),
         lifeless: slate.lifeless.take(),
         stuck: ended.err(),

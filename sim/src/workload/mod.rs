@@ -12,13 +12,13 @@ mod read;
 mod recorder;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::backoff::Backoff;
 use client::{Client, ClientConfig, TopicPartition};
-use history::{Partition, Promise};
+use history::{Partition, Promise, RecordId};
 use protocol::StrBytes;
 use runtime::Runtime;
 
@@ -26,9 +26,14 @@ pub use admin::create_topics;
 pub use read::read_all;
 pub use recorder::Recorder;
 
+use crate::disk::SimDisk;
+use crate::durable::is_durable;
 use crate::plan::Dice;
 use crate::scenario::Scenario;
 use crate::world::{NodeId, World};
+
+/// One acknowledgement in so many is held against the disk.
+const LOOK_ONE_IN: u32 = 8;
 
 /// What a client is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,9 @@ pub struct Work {
     pub brokers: Vec<String>,
     /// How many records are not sent yet, by client.
     shares: Vec<AtomicU32>,
+    /// The brokers' disks, for a look at what an acknowledgement stands for.
+    disks: Vec<SimDisk>,
+    not_durable: Mutex<Vec<String>>,
     /// Whether a client has done its work, by client.
     finished: Vec<AtomicBool>,
     roles: Vec<Role>,
@@ -60,7 +68,12 @@ pub struct Work {
 
 impl Work {
     /// The clients that `scenario` asks for.
-    pub fn new(world: &World, scenario: Arc<Scenario>, brokers: Vec<String>) -> Work {
+    pub fn new(
+        world: &World,
+        scenario: Arc<Scenario>,
+        brokers: Vec<String>,
+        disks: Vec<SimDisk>,
+    ) -> Work {
         let roles = roles(&scenario);
         let producers = roles.iter().filter(|role| matches!(role, Role::Produce(_))).count();
         let records = scenario.workload.records;
@@ -74,7 +87,17 @@ impl Work {
         for (name, topic) in &scenario.topics {
             recorder.topic(&Arc::from(name.as_str()), topic.rules());
         }
-        Work { world: world.clone(), scenario, recorder, brokers, shares, finished, roles }
+        Work {
+            world: world.clone(),
+            scenario,
+            recorder,
+            brokers,
+            shares,
+            finished,
+            roles,
+            disks,
+            not_durable: Mutex::default(),
+        }
     }
 
     /// The clients' roles, by client, counted from 0.
@@ -90,6 +113,28 @@ impl Work {
     /// Whether client number `client`, from 0, has done its work.
     pub fn is_finished(&self, client: usize) -> bool {
         self.finished[client].load(Ordering::Relaxed)
+    }
+
+    /// A record was just acknowledged: looks whether it is on stable storage now. One in
+    /// [`LOOK_ONE_IN`] is looked at, where nothing deletes records.
+    fn on_ack(&self, id: RecordId, partition: &Partition, offset: i64) {
+        let rules = self.scenario.topics[&*partition.topic].rules();
+        let may_be_gone = rules != history::Rules::default() || self.scenario.workload.trims > 0;
+        if !id.sequence.is_multiple_of(LOOK_ONE_IN) || may_be_gone {
+            return;
+        }
+        if !self.disks.iter().any(|disk| is_durable(disk, partition, offset)) {
+            let at = self.world.now() as f64 / 1e9;
+            let text = format!(
+                "{partition}@{offset}: {id} was acknowledged at {at:.3} s and is not on stable storage"
+            );
+            self.not_durable.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+    }
+
+    /// Acknowledged records that were not on stable storage at that moment.
+    pub fn not_durable(&self) -> Vec<String> {
+        self.not_durable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes up to `most` records from a client's share.

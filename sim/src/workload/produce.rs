@@ -1,5 +1,6 @@
 //! A producer: bursts of records to drawn partitions, and what becomes of each.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use history::{Outcome, Partition, Promise, RecordId, What, value_of};
 use model::PartitionIndex;
 use protocol::{ErrorCode, StrBytes, records::Compression};
 
-use super::{Recorder, Seat};
+use super::{Seat, Work};
 use crate::world::NodeId;
 
 /// Most records of one burst.
@@ -43,7 +44,8 @@ pub(super) async fn run(mut seat: Seat, promise: Promise) {
             let id = RecordId { producer: number, sequence };
             sequence += 1;
             let record = record(&mut seat, id, &partition);
-            let sender = Sender { recorder: recorder.clone(), node: seat.node, id };
+            let work = Arc::clone(&seat.work);
+            let sender = Sender { work, node: seat.node, id, partition };
             match producer.send(record).await {
                 Ok(delivery) => deliveries.push(seat.spawn_delivery(sender, delivery)),
                 Err(error) => sender.unknown(&error.to_string()),
@@ -117,19 +119,23 @@ fn record(seat: &mut Seat, id: RecordId, partition: &Partition) -> ProducerRecor
 
 /// Tells what became of one record.
 struct Sender {
-    recorder: Recorder,
+    work: Arc<Work>,
     node: NodeId,
     id: RecordId,
+    partition: Partition,
 }
 
 impl Sender {
     fn acknowledged(&self, offset: Option<i64>) {
-        self.recorder.sent(self.node, self.id, Outcome::Acknowledged { offset });
+        if let Some(offset) = offset {
+            self.work.on_ack(self.id, &self.partition, offset);
+        }
+        self.work.recorder.sent(self.node, self.id, Outcome::Acknowledged { offset });
     }
 
     fn unknown(&self, error: &str) {
         let outcome = Outcome::Unknown { error: error.to_owned() };
-        self.recorder.sent(self.node, self.id, outcome);
+        self.work.recorder.sent(self.node, self.id, outcome);
     }
 
     fn failed(&self, error: &DeliveryError) {
@@ -138,13 +144,13 @@ impl Sender {
         {
             let request = format!("Produce of {}", self.id);
             let error = refused.to_string();
-            self.recorder.note(self.node, What::UnfitError { request, error });
+            self.work.recorder.note(self.node, What::UnfitError { request, error });
         }
         // Refused for what it is, whatever attempt it was: no attempt can have been taken.
         match error {
             DeliveryError::Refused(refused) if is_about_the_record(refused.code) => {
                 let error = refused.to_string();
-                self.recorder.sent(self.node, self.id, Outcome::Refused { error });
+                self.work.recorder.sent(self.node, self.id, Outcome::Refused { error });
             }
             _ => self.unknown(&text_of(error)),
         }
