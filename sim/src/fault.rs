@@ -359,6 +359,8 @@ impl Faults {
             let node = self.cluster.node(id);
             let machine = self.machines.machine(node);
             machine.disk.heal();
+            // Nothing strikes any more; the tap would keep this world alive after its run.
+            machine.disk.remove_tap();
             self.world.resume(node);
         }
     }
