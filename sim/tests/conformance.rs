@@ -1,5 +1,7 @@
 //! The conformance suite of the runtime traits, in simulated worlds: every check, under many seeds.
 
+#![allow(clippy::unwrap_used, reason = "a check tells by panicking")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

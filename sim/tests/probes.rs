@@ -1,5 +1,7 @@
 //! The list of probes is that of the sources, and no name stands twice.
 
+#![allow(clippy::unwrap_used, reason = "a source that can not be read fails the test")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
