@@ -355,12 +355,11 @@ impl Faults {
     pub fn heal(&self) {
         self.lock().is_healed = true;
         self.machines.network().heal_all();
+        self.machines.forget_watchers();
         for id in 1..=self.work.scenario.cluster.brokers {
             let node = self.cluster.node(id);
             let machine = self.machines.machine(node);
             machine.disk.heal();
-            // Nothing strikes any more; the tap would keep this world alive after its run.
-            machine.disk.remove_tap();
             self.world.resume(node);
         }
     }

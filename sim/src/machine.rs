@@ -121,6 +121,15 @@ impl Machines {
         was_up
     }
 
+    /// Nobody watches the disks and the network any more. Who watches may hold them, and all would
+    /// outlive the run.
+    pub fn forget_watchers(&self) {
+        self.network.remove_observers();
+        for machine in self.lock().values() {
+            machine.disk.remove_tap();
+        }
+    }
+
     /// When which machine lost power.
     pub fn power_losses(&self) -> Vec<(Nanos, NodeId)> {
         self.power_losses.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -63,6 +63,9 @@ pub struct Report {
     pub errors: Vec<LogLine>,
     /// Acknowledged records that were not on stable storage at that moment.
     pub not_durable: Vec<String>,
+    /// Handles of the world that outlived the run: brokers, clients or connections that hold on to
+    /// themselves and are never freed.
+    pub left_over: usize,
     /// What recovering the disks once more changes.
     pub recovery: Vec<String>,
     /// When the cluster did not come back.
@@ -116,6 +119,10 @@ impl Report {
         if let Some(stuck) = &self.stuck {
             failures.push(("stuck".to_owned(), stuck.to_string()));
         }
+        if self.left_over > 0 {
+            let text = format!("{} handles of the world outlive its processes", self.left_over);
+            failures.push(("never-freed".to_owned(), text));
+        }
         failures
     }
 }
@@ -138,14 +145,21 @@ type SharedSlate = Arc<Mutex<Slate>>;
 /// What is wrong with the scenario's settings.
 pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, String> {
     let world = World::new(seed, watch.is_recording);
-    let machines = Machines::new(&world);
+    let mut report = play(&world, scenario)?;
+    // Everything of the run is dropped by now but what holds on to itself.
+    report.left_over = world.handles() - 1;
+    Ok(report)
+}
+
+fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
+    let machines = Machines::new(world);
     let cluster = Cluster::new(&machines, scenario)?;
     let disks =
         (1..=scenario.cluster.brokers).map(|id| machines.machine(cluster.node(id)).disk).collect();
-    let work = Work::new(&world, Arc::clone(scenario), cluster.addresses(), disks);
+    let work = Work::new(world, Arc::clone(scenario), cluster.addresses(), disks);
     let work = Arc::new(work);
     let slate = SharedSlate::default();
-    let log = crate::log::Capture::start(&world);
+    let log = crate::log::Capture::start(world);
     let supervisor = supervise(Stage {
         world: world.clone(),
         machines: machines.clone(),
@@ -155,6 +169,8 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, 
         log: log.clone(),
     });
     let ended = world.block_on(EVENTS_MAX, supervisor);
+    cluster.forget();
+    machines.forget_watchers();
     let errors = log.unexpected();
     let probes = log.probes();
     log.end();
@@ -171,7 +187,8 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, 
         (trace.hash(), trace.take_lines())
     };
     Ok(Report {
-        seed,
+        seed: world.seed(),
+        left_over: 0,
         verdict,
         panics: world.panics(),
         errors,

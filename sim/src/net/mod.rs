@@ -132,6 +132,13 @@ impl Network {
         self.0.has_observers.store(true, Ordering::Relaxed);
     }
 
+    /// Nobody observes any more.
+    pub fn remove_observers(&self) {
+        self.0.has_observers.store(false, Ordering::Relaxed);
+        let observers = std::mem::take(&mut *lock(&self.0.observers));
+        drop(observers);
+    }
+
     fn world(&self) -> &World {
         &self.0.world
     }
@@ -170,6 +177,9 @@ impl Network {
         let mut observers = std::mem::take(&mut *lock(&self.0.observers));
         for observer in &mut observers {
             observer(&event);
+        }
+        if !self.0.has_observers.load(Ordering::Relaxed) {
+            return;
         }
         let mut kept = lock(&self.0.observers);
         observers.append(&mut kept);

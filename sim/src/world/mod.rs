@@ -180,6 +180,11 @@ impl World {
         self.0.now.load(Ordering::Relaxed)
     }
 
+    /// How many handles there are: one when everything that ever lived in this world is gone.
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// The seed of the run.
     pub fn seed(&self) -> u64 {
         self.0.seed
