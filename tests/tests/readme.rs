@@ -19,6 +19,9 @@ use tests::server::probe;
 /// Longest time for one command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
+/// Longest time for one that builds first.
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+
 /// What the README types in place of the path of the binary.
 const BINARIES: &[&str] = &["cargo run --release -- ", "target/release/klamm "];
 
@@ -41,6 +44,8 @@ enum Kind {
     Broker,
     /// Runs the tests, this one among them.
     Check,
+    /// Runs the simulator in the tree, which may have to be built first.
+    Simulate,
 }
 
 #[test]
@@ -48,7 +53,7 @@ fn the_commands_of_the_readme_work() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let steps = steps(&readme);
     let kinds: Vec<Kind> = steps.iter().map(|step| kind(&step.command)).collect();
-    for wanted in [Kind::Broker, Kind::Plain, Kind::Check] {
+    for wanted in [Kind::Broker, Kind::Plain, Kind::Check, Kind::Simulate] {
         assert!(kinds.contains(&wanted), "the README has no command of kind {wanted:?}");
     }
     walk(&steps).unwrap_or_else(|error| panic!("{error:#}"));
@@ -58,7 +63,7 @@ fn the_commands_of_the_readme_work() {
 fn cargo_run_runs_klamm() {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(["run", "--quiet", "--release", "--", "--version"]);
-    let output = run(&mut command, Duration::from_secs(1_800));
+    let output = run(&mut command, BUILD_LIMIT);
     let output = output.unwrap_or_else(|error| panic!("{error:#}"));
     assert!(output.stdout.starts_with(b"klamm "), "{output:?}");
 }
@@ -88,6 +93,11 @@ fn walk(steps: &[Step]) -> Result<()> {
                     let is_there = output.lines().any(|printed| printed.trim_end() == line);
                     ensure!(is_there, "{}: no line {line:?} in {output:?}", context());
                 }
+            }
+            Kind::Simulate => {
+                let mut command = Command::new("sh");
+                command.current_dir(root()).args(["-c", &step.command]);
+                run(&mut command, BUILD_LIMIT).with_context(context)?;
             }
             Kind::Check => check_is_there(&step.command).with_context(context)?,
         }
@@ -149,6 +159,9 @@ fn check_is_there(command: &str) -> Result<()> {
 fn kind(command: &str) -> Kind {
     if command.starts_with("cargo ci") || command.starts_with(".ci/") {
         return Kind::Check;
+    }
+    if command.starts_with("cargo sim") {
+        return Kind::Simulate;
     }
     let is_broker = BINARIES.iter().any(|binary| {
         let rest = command.strip_prefix(binary);

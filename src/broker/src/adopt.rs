@@ -1,8 +1,9 @@
 //! Logs found in the directory that the cluster's metadata does not know.
 //!
 //! At the broker's first start with its directory, such as one of Apache Kafka, they become topics;
-//! that this was done is a record of the metadata. Later they are left over: of a topic whose deletion a crash interrupted, or copied in. They are
-//! moved out of the way of topics to come, and kept, as Kafka does with stray logs.
+//! that this was done is a record of the metadata. Later they are left over: of a topic whose
+//! deletion a crash interrupted, or copied in. They are moved out of the way of topics to come, and
+//! kept, as Kafka does with stray logs.
 
 use std::collections::BTreeMap;
 

@@ -72,6 +72,8 @@ async fn wait_and_read(
     if wanted.is_empty() || is_due(&answered) || clock.now() >= deadline {
         return answered;
     }
+    // Its memory is for others while this one waits.
+    drop(answered);
     loop {
         runtime::sometimes!("a fetch waits for records");
         // Parked first, then read: a record that comes between the two wakes the waiter.
@@ -86,6 +88,7 @@ async fn wait_and_read(
         if is_due(&answered) || clock.now() >= deadline || shared.stopping.is_raised() {
             return answered;
         }
+        drop(answered);
         runtime::select! {
             () = waiter.wait() => {}
             () = shared.stopping.wait() => {}

@@ -194,7 +194,7 @@ impl Owner {
             }
         }
         self.log.remove_deleted_files(now).await;
-        self.log.expire_producers(now);
+        self.log.expire_producers();
     }
 
     /// Lets readers see what is durable now.

@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use model::{LeaderEpoch, Offset, Timestamp, Uuid};
 use runtime::{File, Runtime};
@@ -40,7 +41,7 @@ use crate::file_name::{FileKind, LEADER_EPOCH_CHECKPOINT};
 use crate::leader_epoch::{EpochEnd, LeaderEpochs};
 use crate::log_dir::Registration;
 use crate::name::LogName;
-use crate::producer_state::{Now, ProducerDescription, ProducerStates};
+use crate::producer_state::{ProducerDescription, ProducerStates};
 use crate::reader::LogReader;
 use crate::segment::Segment;
 use crate::shared::LogShared;
@@ -169,9 +170,9 @@ impl Log {
 
     /// Forgets producers that have been idle for `producer.id.expiration.ms` of this process' time,
     /// as far as calls of this see it.
-    pub fn expire_producers(&mut self, now: Timestamp) {
-        let now = Now { running: self.runtime.clock.now(), wall: now };
-        self.producers.expire(now, self.config.producer_id_expiration_ms);
+    pub fn expire_producers(&mut self) {
+        let expiration = u64::try_from(self.config.producer_id_expiration_ms).unwrap_or(0);
+        self.producers.expire(self.runtime.clock.now(), Duration::from_millis(expiration));
     }
 
     /// The first offset that read_committed consumers have to wait at, if any.

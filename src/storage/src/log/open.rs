@@ -134,7 +134,7 @@ async fn assemble(
         log.note_unsynced(recovery_point);
     }
     log.active.roll_after_ms = log.roll_after_ms(log.active.segment.base);
-    log.expire_producers(now);
+    log.expire_producers();
     log.assert_invariants();
     Ok(log)
 }

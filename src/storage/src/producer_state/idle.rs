@@ -3,7 +3,8 @@
 //! A record's timestamp is its client's idea of the time, and a wall clock may jump. Who goes by
 //! them forgets producers that are at work, and takes their retries for new batches (Apache Kafka
 //! does). So silence is counted by this process' own clock, from the first look at what the
-//! producer wrote last; the timestamps only count when they say many times that long.
+//! producer wrote last. A process that ends sooner than that forgets nobody: that costs some bytes
+//! for each producer, a retry taken for a new batch costs the promise.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,19 +12,6 @@ use std::time::Duration;
 use model::{Instant, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use super::ProducerEntry;
-
-/// So many times `producer.id.expiration.ms` by the timestamps is silence enough, too: a broker
-/// that is restarted every day forgets producers in the end.
-const TIMES_BY_TIMESTAMP: i64 = 7;
-
-/// The time by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    /// Never goes back, starts with the process.
-    pub(crate) running: Instant,
-    /// As timestamps count.
-    pub(crate) wall: Timestamp,
-}
 
 /// What a producer wrote last.
 type Mark = (ProducerEpoch, Option<Offset>, Timestamp);
@@ -45,18 +33,15 @@ impl Idleness {
         &mut self,
         id: ProducerId,
         entry: &ProducerEntry,
-        now: Now,
-        expiration_ms: i64,
+        now: Instant,
+        expiration: Duration,
     ) -> bool {
         let last_offset = entry.last_batch().map(|batch| batch.last_offset);
         let mark = (entry.epoch, last_offset, entry.last_timestamp);
-        let looked = self.looked.entry(id).or_insert((mark, now.running));
+        let looked = self.looked.entry(id).or_insert((mark, now));
         if looked.0 != mark {
-            *looked = (mark, now.running);
+            *looked = (mark, now);
         }
-        let expiration = Duration::from_millis(u64::try_from(expiration_ms).unwrap_or(0));
-        let by_timestamp = now.wall.millis_since(entry.last_timestamp);
-        now.running.since(looked.1) >= expiration
-            || by_timestamp >= expiration_ms.saturating_mul(TIMES_BY_TIMESTAMP)
+        now.since(looked.1) >= expiration
     }
 }

@@ -15,14 +15,14 @@ pub(crate) mod snapshot;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
+use std::time::Duration;
 
-use model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use model::{Instant, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use protocol::records::{Batch, BatchHeader, ControlRecord, ControlType, Scratch};
 
 use crate::error::AppendError;
 pub(crate) use entry::{BatchMark, ProducerEntry};
 use idle::Idleness;
-pub(crate) use idle::Now;
 
 /// Whether and how a producer's sequence is checked (`AppendOrigin`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,12 +215,12 @@ impl ProducerStates {
         open.into_iter().chain(ended).min().copied()
     }
 
-    /// Forgets producers that have been idle for `expiration_ms` and have no open transaction.
-    pub(crate) fn expire(&mut self, now: Now, expiration_ms: i64) {
+    /// Forgets producers that have been idle for `expiration` and have no open transaction.
+    pub(crate) fn expire(&mut self, now: Instant, expiration: Duration) {
         let idleness = &mut self.idleness;
         idleness.forget_all_but(&self.entries);
         self.entries.retain(|id, entry| {
-            !idleness.is_idle(*id, entry, now, expiration_ms) || entry.txn_first_offset.is_some()
+            !idleness.is_idle(*id, entry, now, expiration) || entry.txn_first_offset.is_some()
         });
     }
 
