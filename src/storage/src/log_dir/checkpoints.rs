@@ -132,16 +132,23 @@ impl Inner {
 }
 
 /// Syncs the segments that were closed since the last checkpoint, with their indexes, which
-/// nothing else does.
+/// nothing else does. One whose indexes find no room waits for the next checkpoint: a file that
+/// lacks its last entries looks whole.
 async fn sync_closed(shared: &LogShared) -> Result<(), DiskError> {
-    let closed = shared.unsynced();
+    let mut closed = shared.unsynced();
     if closed.is_empty() || shared.offline_reason().is_some() {
         return Ok(());
     }
     let mut synced_to = Offset::ZERO;
-    for segment in &closed {
+    for at in 0..closed.len() {
+        let segment = &closed[at];
         let synced = segment.file().await?.sync_data().await;
         synced.map_err(|error| DiskError::at("sync", segment.path(FileKind::Log))(error))?;
+        if let Err(error) = segment.finish_indexes().await {
+            tracing::warn!(log = %shared.name, %error, "index not saved");
+            closed.truncate(at);
+            break;
+        }
         segment.sync_indexes().await?;
         synced_to = synced_to.max(segment.next_offset());
     }

@@ -200,8 +200,9 @@ impl<'a> Recovery<'a> {
         let log_end = walk.end;
         let snapshot_limit = trusted_to.min(log_end);
         self.drop_snapshots(|at| at > snapshot_limit).await?;
+        // First the indexes, durably: where a later snapshot is found they are believed.
+        self.save_closed_indexes(&walk).await?;
         self.write_snapshots(&mut walk).await?;
-        self.save_closed_indexes(&walk).await;
         // Also when the recovery point says that all of it was: a name or a length may be in the
         // page cache only, and what is built on it has to survive.
         let needs_sync =
@@ -248,13 +249,21 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    async fn save_closed_indexes(&self, walk: &Walk) {
-        let Some((_, closed)) = walk.segments.split_last() else { return };
+    async fn save_closed_indexes(&mut self, walk: &Walk) -> Result<(), OpenError> {
+        let Some((_, closed)) = walk.segments.split_last() else { return Ok(()) };
         for segment in closed.iter().filter(|segment| segment.has_unsaved_entries()) {
-            if let Err(error) = segment.finish_indexes().await {
+            if let Err(error) = save_durably(segment).await {
+                // Without its last entries a file would look whole; without a file it is made anew.
                 tracing::warn!(log = %self.opening.name, %error, "index not saved");
+                for kind in [FileKind::Index, FileKind::TimeIndex] {
+                    if self.inventory.indexes.remove(&(segment.base, kind)).is_some() {
+                        let name = file_name::file_name(kind, segment.base);
+                        self.inventory.remove(self.home, &name).await?;
+                    }
+                }
             }
         }
+        Ok(())
     }
 
     /// What lies past the recovery point may be in the page cache only. A sync alone does not help:
@@ -285,6 +294,11 @@ impl<'a> Recovery<'a> {
         self.inventory.changed = false;
         Ok(())
     }
+}
+
+async fn save_durably(segment: &Segment) -> Result<(), DiskError> {
+    segment.finish_indexes().await?;
+    segment.sync_indexes().await
 }
 
 /// Writes the bytes of a file from `position` to `end` over themselves.
