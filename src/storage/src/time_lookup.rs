@@ -111,9 +111,10 @@ impl LogReader {
         let Some((max, segment, from)) = latest else { return Ok(None) };
         let mut walk = Walk::begin(segment, from).await?;
         while let Some(batch) = walk.next(up_to, |found| found >= max).await? {
-            let found = latest_record(&batch, &mut Scratch::new());
+            let found = latest_record(&batch, from, &mut Scratch::new());
             let found = found.map_err(|_| walk.unreadable())?;
-            if let Some(found) = found {
+            // Of the batch that the log starts in, the latest record may be deleted.
+            if let Some(found) = found.filter(|found| found.timestamp >= max) {
                 return Ok(below(up_to, found, &batch));
             }
         }
@@ -135,8 +136,17 @@ async fn max_within(
 ) -> Result<Option<Timestamp>, ReadError> {
     let mut walk = Walk::begin(segment, from).await?;
     let mut latest = None;
-    while let Some(header) = walk.next_header(up_to).await? {
-        latest = latest.max(Some(header.max_timestamp));
+    while let Some(header) = walk.peek(up_to).await? {
+        if header.base_offset >= from {
+            latest = latest.max(Some(header.max_timestamp));
+            walk.skip().await?;
+            continue;
+        }
+        // The log starts inside: what is left of the batch counts.
+        let Some(batch) = walk.next(up_to, |_| true).await? else { break };
+        let left = latest_record(&batch, from, &mut Scratch::new());
+        let left = left.map_err(|_| walk.unreadable())?;
+        latest = latest.max(left.map(|left| left.timestamp));
     }
     Ok(latest.filter(|latest| *latest >= Timestamp(0)))
 }
@@ -200,14 +210,6 @@ impl<'a> Walk<'a> {
             return Ok(whole.map(|whole| Batch { header: whole.header, bytes: whole.bytes }));
         }
         Ok(None)
-    }
-
-    async fn next_header(&mut self, up_to: Offset) -> Result<Option<BatchHeader>, ReadError> {
-        let header = self.peek(up_to).await?;
-        if header.is_some() {
-            self.skip().await?;
-        }
-        Ok(header)
     }
 
     async fn peek(&mut self, up_to: Offset) -> Result<Option<BatchHeader>, ReadError> {

@@ -39,19 +39,21 @@ pub fn first_since(
     Ok(found)
 }
 
-/// The first of the records with the largest timestamp; none in a batch without records.
+/// The first of the records at or after offset `from` with the largest timestamp of those; none
+/// where there is no record.
 ///
 /// # Errors
 /// When the records can not be read.
 pub fn latest_record(
     batch: &Batch,
+    from: Offset,
     scratch: &mut Scratch,
 ) -> Result<Option<TimestampedOffset>, BatchError> {
     let header = &batch.header;
     let mut latest: Option<TimestampedOffset> = None;
     visit(batch, scratch, |outline| {
         let (offset, timestamp) = (outline.offset(header), timestamp(&outline, header));
-        if latest.is_none_or(|latest| timestamp > latest.timestamp) {
+        if offset >= from && latest.is_none_or(|latest| timestamp > latest.timestamp) {
             latest = Some(TimestampedOffset { offset, timestamp });
         }
     })?;

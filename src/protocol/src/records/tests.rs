@@ -126,7 +126,7 @@ proptest! {
         prop_assert!(!validated.is_rewritten);
         prop_assert_eq!(validated.body.as_ptr(), batch.bytes[HEADER_BYTES..].as_ptr(), "no copy");
         prop_assert_eq!(validated.header.crc, batch.header.crc);
-        let latest = latest_record(&batch, &mut Scratch::new()).expect("readable");
+        let latest = latest_record(&batch, Offset::ZERO, &mut Scratch::new()).expect("readable");
         let latest = latest.expect("has records");
         prop_assert_eq!(latest.timestamp, validated.header.max_timestamp);
         prop_assert_eq!(latest.offset.0, i64::from(validated.offset_delta_of_max_timestamp));
@@ -450,7 +450,7 @@ fn what_compaction_leaves_keeps_its_ends() {
     assert_eq!(empty.header.record_count, 0);
     assert_eq!(empty.header.next_offset(), Offset(20));
     assert_eq!(read(&empty), Ok(Vec::new()));
-    assert_eq!(latest_record(&empty, &mut Scratch::new()), Ok(None));
+    assert_eq!(latest_record(&empty, Offset::ZERO, &mut Scratch::new()), Ok(None));
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn batch(bytes: Bytes, form: u8) {
         readable(&written, &mut scratch);
     }
     if let Ok(batch) = Batch::parse(bytes) {
-        let latest = latest_record(&batch, &mut scratch);
+        let latest = latest_record(&batch, Offset::ZERO, &mut scratch);
         let found = first_since(&batch, Timestamp(1001), Offset(1), &mut scratch);
         if let (Ok(Some(latest)), Ok(Some(found))) = (latest, found) {
             assert!(found.timestamp <= latest.timestamp);
