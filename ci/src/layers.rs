@@ -87,11 +87,12 @@ const PLACES: &[Place] = &[
     ),
     // What clients did and saw, and the checks of it: judges simulated runs and real ones.
     place("history", Ring::Pure, &[]),
-    // It configures brokers by their settings, as `klamm` does.
+    // It configures brokers by their settings, as `klamm` does, and looks into the logs that they
+    // leave behind.
     place(
         "sim",
         Ring::System,
-        &["model", "protocol", "metadata", "runtime", "client", "broker", "history"],
+        &["model", "protocol", "metadata", "runtime", "storage", "client", "broker", "history"],
     ),
     // Outside: the tests know the binary, the protocol and our client, which is one more client of
     // the matrix; not the broker's inside.

@@ -22,14 +22,14 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// The cluster's own log gets a record at each start.
 const METADATA: &str = "/__klamm_metadata-";
 
-/// Cuts the power of `node` and recovers its disk twice elsewhere; says what differs. A loss of
+/// Cuts the power of `node` and recovers its disk twice elsewhere; returns the disk and what differs. A loss of
 /// power may leave a torn end in a log that `may_be_torn`: the first recovery cuts it off.
 pub async fn recover_twice(
     machines: &Machines,
     node: NodeId,
     config: &BrokerConfig,
     may_be_torn: impl Fn(&str) -> bool,
-) -> Vec<String> {
+) -> (DiskImage, Vec<String>) {
     machines.power_loss(node);
     let mut image = machines.machine(node).disk.snapshot();
     let mut findings = Vec::new();
@@ -44,11 +44,11 @@ pub async fn recover_twice(
             }
             Err(reason) => {
                 findings.push(format!("recovering {times}: {reason}"));
-                return findings;
+                break;
             }
         }
     }
-    findings
+    (image, findings)
 }
 
 /// Starts a broker on a copy of `image`, kills it when it serves, and returns what is on the disk.

@@ -3,10 +3,11 @@
 //! From the inside out: [`world`] executes; [`runtime`], [`net`] and [`disk`] are the runtime traits
 //! over it; [`machine`] puts them together. A [`scenario`] says what is played; [`plan`] draws its
 //! faults, [`fault`] makes them strike; [`cluster`] runs the brokers, [`workload`] the clients.
-//! [`run`] plays one seed and judges it, [`sweep`] many, [`shrink`] makes a failing one small.
+//! [`run`] plays one seed and judges it ([`judge`], [`audit`]), [`sweep`] many, [`shrink`] makes a failing one small.
 //!
 //! Start at [`run::run`].
 
+pub mod audit;
 pub mod cluster;
 pub mod disk;
 pub mod durable;

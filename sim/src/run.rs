@@ -14,6 +14,7 @@ use history::{Event, History, Outcome, Partition, Promise, RecordId, Verdict, Wh
 use model::PartitionIndex;
 use protocol::StrBytes;
 
+use crate::audit::audit;
 use crate::cluster::Cluster;
 use crate::disk::DiskProfile;
 use crate::fault::{Faults, Struck};
@@ -68,6 +69,8 @@ pub struct Report {
     pub left_over: usize,
     /// What recovering the disks once more changes.
     pub recovery: Vec<String>,
+    /// Where logs contradict their own files.
+    pub logs: Vec<String>,
     /// When the cluster did not come back.
     pub lifeless: Option<Lifeless>,
     /// When the run itself did not end.
@@ -112,6 +115,9 @@ impl Report {
         for text in &self.recovery {
             failures.push(("recovery-differs".to_owned(), format!("recovery-differs: {text}")));
         }
+        for text in &self.logs {
+            failures.push(("log-state".to_owned(), format!("log-state {text}")));
+        }
         if let Some(lifeless) = &self.lifeless {
             let text = format!("{}: {}", lifeless.phase, lifeless.why.join("; "));
             failures.push(("no-life".to_owned(), text));
@@ -133,6 +139,7 @@ struct Slate {
     lifeless: Option<Lifeless>,
     faults: Vec<Struck>,
     recovery: Vec<String>,
+    logs: Vec<String>,
     starts: u64,
 }
 
@@ -194,6 +201,7 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
         errors,
         not_durable: work.not_durable(),
         recovery: std::mem::take(&mut slate.recovery),
+        logs: std::mem::take(&mut slate.logs),
         lifeless: slate.lifeless.take(),
         stuck: ended.err(),
         faults: std::mem::take(&mut slate.faults),
@@ -362,9 +370,11 @@ impl Stage {
                 let topic = name.rsplit_once('-').and_then(|(topic, _)| topics.get(topic));
                 topic.is_some_and(|topic| topic.rules().is_lost_with_power)
             };
-            let findings = recover_twice(&self.machines, node, &config, may_be_torn).await;
+            let (image, recovery) = recover_twice(&self.machines, node, &config, may_be_torn).await;
+            let logs = audit(&self.machines, &image, &config).await;
             let mut slate = self.slate.lock().unwrap_or_else(PoisonError::into_inner);
-            slate.recovery.extend(findings);
+            slate.recovery.extend(recovery);
+            slate.logs.extend(logs);
         }
     }
 }

@@ -39,6 +39,6 @@ pub use leader_epoch::EpochEnd;
 pub use log::{AppendBatch, AppendOrigin, AppendOutcome, Log, PendingSync, Retained, SyncDone};
 pub use log_dir::{FoundLog, LogDir, LogDirOptions};
 pub use name::{LogName, ParseLogNameError};
-pub use producer_state::ProducerDescription;
+pub use producer_state::{ProducerDescription, RecognisedBatch};
 pub use reader::{LogReader, ReadRequest, ReadResult};
 pub use time_lookup::TimestampOffset;

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use model::{Offset, ProducerEpoch, Sequence, Timestamp};
 
+use super::RecognisedBatch;
+
 /// Batches of a producer that a repeated one is recognised by (`NUM_BATCHES_TO_RETAIN`).
 pub(crate) const BATCHES_MAX: usize = 5;
 
@@ -22,6 +24,11 @@ pub(crate) struct BatchMark {
 impl BatchMark {
     pub(crate) fn base_offset(&self) -> Offset {
         Offset(self.last_offset.0.saturating_sub(i64::from(self.offset_delta)))
+    }
+
+    pub(super) fn recognised(&self) -> RecognisedBatch {
+        let BatchMark { last_sequence, last_offset, .. } = *self;
+        RecognisedBatch { base_offset: self.base_offset(), last_offset, last_sequence }
     }
 
     pub(crate) fn first_sequence(&self) -> Sequence {

@@ -33,8 +33,19 @@ pub enum AppendOrigin {
     Coordinator,
 }
 
-/// One producer as DescribeProducers shows it.
+/// A batch that is recognised when it comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecognisedBatch {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Offset of its last record.
+    pub last_offset: Offset,
+    /// Sequence of its last record.
+    pub last_sequence: Sequence,
+}
+
+/// One producer as DescribeProducers shows it, and what it is recognised by.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerDescription {
     /// Its id.
     pub producer_id: ProducerId,
@@ -48,6 +59,8 @@ pub struct ProducerDescription {
     pub coordinator_epoch: i32,
     /// Where its open transaction starts.
     pub current_txn_start: Option<Offset>,
+    /// Its last batches, oldest first, five at most.
+    pub batches: Vec<RecognisedBatch>,
 }
 
 /// What a control batch says, as far as the log cares.
@@ -232,6 +245,7 @@ impl ProducerStates {
             last_timestamp: entry.last_timestamp,
             coordinator_epoch: entry.coordinator_epoch,
             current_txn_start: entry.txn_first_offset,
+            batches: entry.batches.iter().map(BatchMark::recognised).collect(),
         };
         self.entries.iter().map(describe).collect()
     }
