@@ -15,6 +15,7 @@ mod folders;
 mod fuzz;
 mod layers;
 mod links;
+mod planted;
 mod program;
 mod run;
 mod stages;
@@ -32,7 +33,9 @@ const USAGE: &str = "\
 usage: cargo ci [STAGE | GROUP]...       check everything, or only what is named
        cargo ci list                     the stages and groups
        cargo ci fix                      format, apply clippy's suggestions, generate code
-       cargo ci generate [--check]       write (or compare) the generated messages";
+       cargo ci generate [--check]       write (or compare) the generated messages
+       cargo ci planted --write          find the planted bugs and write their table
+       cargo ci planted NAME...          find these planted bugs";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +56,9 @@ fn dispatch(arguments: &[&str]) -> Result<ExitCode> {
         ["generate"] => codegen::run(false)?,
         ["generate", "--check"] => codegen::run(true)?,
         ["fix"] => stages::fix(&Workspace::open()?)?,
+        ["planted", names @ ..] if !names.is_empty() => {
+            stages::planted(&Workspace::open()?, names)?;
+        }
         names => {
             if let Some(option) = names.iter().find(|name| name.starts_with('-')) {
                 bail!("unknown option {option}\n{USAGE}");

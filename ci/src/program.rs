@@ -81,25 +81,64 @@ impl Programs {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// Adds a line of ours to the output.
+    ///
+    /// # Errors
+    /// It can not be written.
+    pub fn note(&self, text: &str) -> Result<()> {
+        let mut log = File::options().append(true).open(&self.log)?;
+        Ok(writeln!(log, "{text}")?)
+    }
+
     /// Runs one program to its end.
     ///
     /// # Errors
     /// It can not start, fails, or the time is over.
     pub fn run(&self, command: &mut Command) -> Result<()> {
+        self.run_expecting(command, 0)
+    }
+
+    /// As [`Programs::run`], for a program that has to end with the exit code `expected`.
+    ///
+    /// # Errors
+    /// It can not start, ends otherwise, or the time is over.
+    pub fn run_expecting(&self, command: &mut Command, expected: i32) -> Result<()> {
+        let log = self.begin(command)?;
+        self.finish(command, log, &[expected])
+    }
+
+    /// Runs one program to its end and returns what it prints to standard output. Its exit code is
+    /// one of `expected`.
+    ///
+    /// # Errors
+    /// It can not start, ends otherwise, or the time is over.
+    pub fn output_of(&self, command: &mut Command, expected: &[i32]) -> Result<Vec<u8>> {
+        self.begin(command)?;
+        let path = self.log.with_extension("out");
+        let output = File::create(&path).with_context(|| path.display().to_string())?;
+        self.finish(command, output, expected)?;
+        Ok(fs::read(&path)?)
+    }
+
+    fn begin(&self, command: &Command) -> Result<File> {
         let mut log = File::options().append(true).open(&self.log)?;
         writeln!(log, "$ {command:?}")?;
-        let errors = log.try_clone()?;
+        Ok(log)
+    }
+
+    fn finish(&self, command: &mut Command, output: File, expected: &[i32]) -> Result<()> {
+        let errors = File::options().append(true).open(&self.log)?;
         let mut child = command
             .env("CARGO_TERM_COLOR", "never")
             .env("TERM", "dumb")
             .stdin(Stdio::null())
-            .stdout(log)
+            .stdout(output)
             .stderr(errors)
             .spawn()
             .with_context(|| format!("start {command:?}"))?;
         loop {
             if let Some(status) = child.try_wait()? {
-                if !status.success() {
+                if !status.code().is_some_and(|code| expected.contains(&code)) {
                     bail!("{command:?} ended with {status}");
                 }
                 return Ok(());

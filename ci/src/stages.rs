@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use crate::program::Programs;
 use crate::tools::Tool;
 use crate::workspace::{Workspace, cargo};
-use crate::{codegen, dependencies, folders, fuzz, layers, links, tidy};
+use crate::{codegen, dependencies, folders, fuzz, layers, links, planted, tidy};
 
 /// One stage.
 pub struct Stage {
@@ -255,6 +255,15 @@ pub const STAGES: &[Stage] = &[
         },
     },
     Stage {
+        name: "planted",
+        what: "the simulator finds every planted bug, and names it",
+        groups: NIGHT,
+        tools: &[Tool::Git],
+        limit: PLANTED_LIMIT,
+        tests: &[],
+        run: |_, workspace, programs| planted::run(workspace, programs, &[]).map(drop),
+    },
+    Stage {
         name: "fuzz",
         what: "the protocol's fuzz targets, 20 s each",
         groups: DAY,
@@ -276,6 +285,9 @@ pub const STAGES: &[Stage] = &[
 
 /// The one test beside a crate that needs more than cargo.
 const JAVA_CODEC: &str = "java_codec";
+
+/// Some builds of the simulator take a minute each.
+const PLANTED_LIMIT: Duration = minutes(90);
 
 const JAVA_AND_GO: &[Tool] = &[Tool::Java, Tool::Maven, Tool::Go];
 
@@ -356,6 +368,25 @@ pub fn fix(workspace: &Workspace) -> Result<()> {
         if !status.success() {
             bail!("cargo {} ended with {status}", arguments.join(" "));
         }
+    }
+    Ok(())
+}
+
+/// Finds planted bugs: those named, or all of them for `--write`, which also writes their table.
+///
+/// # Errors
+/// A bug is not found as it has to be.
+pub fn planted(workspace: &Workspace, names: &[&str]) -> Result<()> {
+    let must_write = names == ["--write"];
+    if let Some(option) = names.iter().find(|name| name.starts_with('-') && !must_write) {
+        bail!("unknown option {option}");
+    }
+    let log = workspace.target().join("ci").join("planted.log");
+    let programs = Programs::new(&log, PLANTED_LIMIT)?;
+    let table = planted::run(workspace, &programs, if must_write { &[] } else { names })?;
+    print!("{table}");
+    if must_write {
+        std::fs::write(workspace.root.join(planted::TABLE), table)?;
     }
     Ok(())
 }

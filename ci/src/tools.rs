@@ -23,6 +23,8 @@ pub enum Tool {
     Python,
     /// A C++ compiler.
     Cxx,
+    /// git.
+    Git,
 }
 
 impl Tool {
@@ -38,6 +40,7 @@ impl Tool {
             Tool::Npm => ("npm", "--version"),
             Tool::Python => ("python3", "--version"),
             Tool::Cxx => ("c++", "--version"),
+            Tool::Git => ("git", "--version"),
         }
     }
 
