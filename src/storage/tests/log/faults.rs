@@ -1,12 +1,14 @@
 //! No room, errors of the disk, damaged files.
 
-use model::{LeaderEpoch, Offset};
+use model::{LeaderEpoch, Offset, Timestamp};
 use storage::{AppendError, AppendOutcome, LogConfig, OpenError, ReadError, StorageError};
 
 use crate::basics::{append, read_all, request, small};
 use crate::support::fault_disk::Operation;
 use crate::support::{DIR, Fault, Producer, World, plain_batch, run};
 
+/// Enough for several segments of 16 KiB.
+const RECORDS: i64 = 600;
 const LOG: &str = "/data/t-0/00000000000000000000.log";
 
 #[test]
@@ -40,6 +42,56 @@ fn a_full_disk_rejects_the_part_and_the_log_goes_on() {
         drop((log, dir));
         let dir = world.open_dir();
         assert_eq!(world.open_log(&dir, "t-0", &LogConfig::default()).log_end(), Offset(3));
+    }
+}
+
+#[test]
+fn an_index_that_recovery_could_not_save_is_not_believed_later() {
+    for seed in 0..24 {
+        for nth in 0..8 {
+            found_by_time(seed, Operation::Write, nth, Fault::Full);
+            found_by_time(seed, Operation::Sync, nth, Fault::Io);
+        }
+    }
+}
+
+/// The indexes of a log are gone after a crash, its recovery runs into a fault, and it is recovered
+/// once more after a checkpoint: every record is found by its time all the same.
+fn found_by_time(seed: u64, operation: Operation, nth: u64, fault: Fault) {
+    // Indexes of several sectors, so that a part of one can be lost.
+    let config = LogConfig { segment_bytes: 16 << 10, index_interval_bytes: 0, ..small() };
+    let world = World::new(seed);
+    let dir = world.open_dir();
+    let mut log = world.open_log(&dir, "t-0", &config);
+    for time in 0..RECORDS {
+        let batch = vec![plain_batch(&["a value of some length"], time)];
+        run(log.append(batch, LeaderEpoch(0), world.now()));
+    }
+    run(log.sync()).unwrap();
+    world.disk.kill_process();
+    drop((log, dir));
+    for name in world.disk.names(&format!("{DIR}/t-0")) {
+        if name.ends_with("index") {
+            let path = format!("{DIR}/t-0/{name}");
+            run(world.runtime().disk.remove_file(path.as_ref())).unwrap();
+        }
+    }
+    let dir = world.open_dir();
+    world.disk.plan(operation, nth, fault);
+    // It may fail as a whole. When it does not, a checkpoint says that all of it was recovered.
+    let log = world.try_open_log(&dir, "t-0", &config);
+    run(dir.checkpoint()).ok();
+    match operation {
+        Operation::Sync => world.disk.lose_power(),
+        _ => world.disk.kill_process(),
+    }
+    drop((log, dir));
+    let dir = world.open_dir();
+    let log = world.open_log(&dir, "t-0", &config);
+    for time in (0..RECORDS).step_by(7).chain([RECORDS - 1]) {
+        let found = run(log.reader().offset_for_timestamp(Timestamp(time), Offset(RECORDS)));
+        let found = found.unwrap().map(|found| found.offset.0);
+        assert_eq!(found, Some(time), "seed {seed}, {operation:?} {nth}");
     }
 }
 

@@ -253,16 +253,27 @@ impl<'a> Recovery<'a> {
         let Some((_, closed)) = walk.segments.split_last() else { return Ok(()) };
         for segment in closed.iter().filter(|segment| segment.has_unsaved_entries()) {
             if let Err(error) = save_durably(segment).await {
-                // Without its last entries a file would look whole; without a file it is made anew.
                 tracing::warn!(log = %self.opening.name, %error, "index not saved");
-                for kind in [FileKind::Index, FileKind::TimeIndex] {
-                    if self.inventory.indexes.remove(&(segment.base, kind)).is_some() {
-                        let name = file_name::file_name(kind, segment.base);
-                        self.inventory.remove(self.home, &name).await?;
-                    }
-                }
+                self.drop_indexes(segment).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Removes index files that could not be saved: without its last entries a file looks whole,
+    /// without a file it is made anew.
+    async fn drop_indexes(&mut self, segment: &Segment) -> Result<(), OpenError> {
+        for kind in [FileKind::Index, FileKind::TimeIndex] {
+            self.inventory.indexes.remove(&(segment.base, kind));
+            let path = segment.path(kind);
+            match self.home.disk.remove_file(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(DiskError::at("remove", &path)(error).into());
+                }
+                _ => self.inventory.changed = true,
+            }
+        }
+        segment.doubt_indexes();
         Ok(())
     }
 
