@@ -5,7 +5,7 @@ use protocol::records::Compression;
 use storage::{CleanupPolicy, Log, LogConfig, ReadError, Retained};
 
 use crate::basics::{append, request, small};
-use crate::support::batches::{compressed_batch, keyed_batch};
+use crate::support::batches::{compressed_batch, keyed_batch, timed_batch};
 use crate::support::{DIR, Producer, World, run};
 
 fn filled(world: &World, config: &LogConfig) -> (storage::LogDir, Log) {
@@ -178,6 +178,27 @@ fn times_out_of_order_are_found_all_the_same() {
     let expected = times.iter().position(|time| *time == latest).unwrap() as i64;
     let found = run(log.reader().max_timestamp(Offset(200))).unwrap().unwrap();
     assert_eq!((found.offset.0, found.timestamp.0), (expected, latest));
+}
+
+#[test]
+fn the_latest_record_is_never_a_deleted_one() {
+    for codec in [Compression::None, Compression::Zstd] {
+        let world = World::new(1);
+        let dir = world.open_dir();
+        let mut log = world.open_log(&dir, "t-0", &small());
+        let batches = [timed_batch(codec, &[50, 90, 30, 40]), timed_batch(codec, &[20, 10])];
+        for batch in batches {
+            run(log.append(vec![batch], LeaderEpoch(0), world.now()));
+        }
+        run(log.sync()).unwrap();
+        // By the start of the log, which goes through the middle of the first batch.
+        let expected = [(0, 1, 90), (1, 1, 90), (2, 3, 40), (3, 3, 40), (4, 4, 20), (5, 5, 10)];
+        for (start, offset, time) in expected {
+            run(log.delete_records(Offset(start))).unwrap();
+            let found = run(log.reader().max_timestamp(Offset(6))).unwrap().unwrap();
+            assert_eq!((found.offset.0, found.timestamp.0), (offset, time), "from {start}");
+        }
+    }
 }
 
 #[test]

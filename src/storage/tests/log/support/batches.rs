@@ -26,6 +26,16 @@ pub(crate) fn compressed_batch(
     append_batch(build(options, records, at), AppendOrigin::Client)
 }
 
+/// A record for each of `times`, in this order.
+pub(crate) fn timed_batch(compression: Compression, times: &[i64]) -> AppendBatch {
+    let mut builder = BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
+    for time in times {
+        let parts = RecordParts { key: None, value: Some(b"value"), headers: &[] };
+        builder.append(Timestamp(*time), &parts);
+    }
+    append_batch(builder.finish().unwrap(), AppendOrigin::Client)
+}
+
 fn build(options: BatchOptions, records: &[(Option<&str>, Option<&str>)], at: i64) -> Batch {
     let mut builder = BatchBuilder::new(options);
     for (index, (key, value)) in records.iter().enumerate() {
