@@ -38,8 +38,7 @@ pub fn table(rows: &[(&Patch, Proof)]) -> String {
     seeds.sort_unstable();
     if let (Some(middle), Some(most)) = (seeds.get(seeds.len() / 2), seeds.last()) {
         let count = seeds.len();
-        let _ = write!(text, "\n{count} bugs: found after {middle} seeds in the middle, ");
-        let _ = writeln!(text, "{most} at most.");
+        let _ = writeln!(text, "\nSeeds to find one of {count}: median {middle}, {most} at most.");
     }
     text
 }
@@ -63,6 +62,6 @@ mod tests {
             table.contains("It is wrong | a\\|b | lost-write | 7 | 12 → 2 | 30 |\n"),
             "{table}"
         );
-        assert!(table.ends_with("1 bugs: found after 7 seeds in the middle, 7 at most.\n"));
+        assert!(table.ends_with("\nSeeds to find one of 1: median 7, 7 at most.\n"));
     }
 }
