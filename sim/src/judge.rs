@@ -22,8 +22,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// The cluster's own log gets a record at each start.
 const METADATA: &str = "/__klamm_metadata-";
 
-/// Cuts the power of `node` and recovers its disk twice elsewhere; returns the disk and what differs. A loss of
-/// power may leave a torn end in a log that `may_be_torn`: the first recovery cuts it off.
+/// Cuts the power of `node` and recovers its disk twice elsewhere; returns the disk and what
+/// differs. A loss of power may leave a torn end in a log that `may_be_torn`: the first recovery
+/// cuts it off.
 pub async fn recover_twice(
     machines: &Machines,
     node: NodeId,

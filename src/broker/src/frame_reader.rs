@@ -6,8 +6,9 @@
 //! Invariants: a frame's announced length is checked against the limit before anything else. Room in
 //! the broker's memory budget is granted to a large frame when its first [`SMALL_BYTES`] have come
 //! (one read may bring up to [`READ_BYTES_MAX`]), to a small one when it is there: who only announces
-//! takes nothing from others. When the budget is used up every connection may still have one small request at work.
-//! [`FrameReader::next`] is cancel-safe: bytes already read stay in the buffer.
+//! takes nothing from others. When the budget is used up every connection may still have one small
+//! request at work. [`FrameReader::next`] is cancel-safe: bytes already read stay in the
+//! buffer.
 
 use std::io;
 use std::sync::Arc;
