@@ -3,7 +3,8 @@
 //! From the inside out: [`world`] executes; [`runtime`], [`net`] and [`disk`] are the runtime traits
 //! over it; [`machine`] puts them together. A [`scenario`] says what is played; [`plan`] draws its
 //! faults, [`fault`] makes them strike; [`cluster`] runs the brokers, [`workload`] the clients.
-//! [`run`] plays one seed and judges it ([`judge`], [`audit`]), [`sweep`] many, [`shrink`] makes a failing one small.
+//! [`run`] plays one seed and judges it ([`judge`], [`audit`]), [`sweep`] many, [`shrink`] makes a failing one small,
+//! and [`report`] explains one.
 //!
 //! Start at [`run::run`].
 
@@ -18,6 +19,7 @@ pub mod machine;
 pub mod net;
 pub mod plan;
 pub mod probes;
+pub mod report;
 pub mod run;
 pub mod runtime;
 pub mod scenario;

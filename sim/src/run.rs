@@ -22,7 +22,8 @@ use crate::judge::recover_twice;
 use crate::log::LogLine;
 use crate::machine::Machines;
 use crate::scenario::Scenario;
-use crate::workload::{Recorder, Role, Work, create_topics, read_all};
+use crate::workload::{NotDurable, Recorder, Role, Work, create_topics, read_all};
+use crate::world::film::Shot;
 use crate::world::trace::Line;
 use crate::world::{Kind, Nanos, NodeId, Panic, Stuck, World};
 
@@ -34,6 +35,9 @@ const STARTING: Duration = Duration::from_secs(30);
 const PROBES: u32 = 20;
 /// A run of more events than this runs in circles.
 const EVENTS_MAX: u64 = 20_000_000;
+
+/// The event that says that all faults are over.
+pub const HEALED: &str = "healed";
 
 /// How a run is watched.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,7 +67,7 @@ pub struct Report {
     /// Lines of the log that nobody expected.
     pub errors: Vec<LogLine>,
     /// Acknowledged records that were not on stable storage at that moment.
-    pub not_durable: Vec<String>,
+    pub not_durable: Vec<NotDurable>,
     /// Handles of the world that outlived the run: brokers, clients or connections that hold on to
     /// themselves and are never freed.
     pub left_over: usize,
@@ -89,8 +93,12 @@ pub struct Report {
     pub starts: u64,
     /// How often each probe (`runtime::sometimes!`) was reached.
     pub probes: BTreeMap<String, u64>,
+    /// The names of the nodes, by number.
+    pub nodes: Vec<String>,
     /// The events as text, if they were recorded.
     pub lines: Vec<Line>,
+    /// What reports need besides, if it was recorded.
+    pub film: Vec<Shot>,
     /// The history.
     pub history: History,
 }
@@ -109,8 +117,8 @@ impl Report {
         for line in &self.errors {
             failures.push(("unexpected-error-line".to_owned(), line.to_string()));
         }
-        for text in &self.not_durable {
-            failures.push(("ack-not-durable".to_owned(), format!("ack-not-durable {text}")));
+        for found in &self.not_durable {
+            failures.push(("ack-not-durable".to_owned(), format!("ack-not-durable {found}")));
         }
         for text in &self.recovery {
             failures.push(("recovery-differs".to_owned(), format!("recovery-differs: {text}")));
@@ -189,9 +197,9 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
         Ok(false) | Err(_) => Verdict::default(),
     };
     let mut slate = slate.lock().unwrap_or_else(PoisonError::into_inner);
-    let (hash, lines) = {
+    let (hash, lines, film) = {
         let mut trace = world.trace();
-        (trace.hash(), trace.take_lines())
+        (trace.hash(), trace.take_lines(), trace.take_film())
     };
     Ok(Report {
         seed: world.seed(),
@@ -211,7 +219,9 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
         passed: world.now(),
         starts: slate.starts,
         probes,
+        nodes: world.node_names(),
         lines,
+        film,
         history,
     })
 }
@@ -251,7 +261,7 @@ async fn supervise(stage: Stage) -> bool {
     faults.heal();
     stage.cluster.heal();
     stage.log.healed();
-    stage.note(|| "healed".to_owned());
+    stage.note(|| HEALED.to_owned());
     let is_alive = stage.converge(&client).await;
     for node in clients {
         stage.machines.kill(node);

@@ -3,6 +3,7 @@
 mod hash;
 mod promote;
 mod replay;
+mod report;
 mod run;
 mod seeds;
 mod shrink;
@@ -29,6 +30,8 @@ enum Command {
     Run(run::Run),
     /// Run one seed and print what happens, line by line.
     Replay(replay::Replay),
+    /// Explain one seed on a page: verdict, what happened, faults, every record.
+    Report(report::Report),
     /// Find the smallest plan that still fails, and what to take away to pass.
     Shrink(shrink::Shrink),
     /// Make a test of a counterexample.
@@ -67,6 +70,7 @@ pub(crate) fn execute(cli: &Cli) -> Result<Ended> {
     match &cli.command {
         Command::Run(run) => run.execute(),
         Command::Replay(replay) => replay.execute(),
+        Command::Report(report) => report.execute(),
         Command::Shrink(shrink) => shrink.execute(),
         Command::Promote(promote) => promote.execute(),
         Command::Hash(hash) => hash.execute(),

@@ -1,15 +1,20 @@
 //! `klamm-sim replay`: one seed, line by line.
 
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use sim::run::Watch;
+use sim::run::{Report, Watch};
 use sim::sweep::run_alone;
 use sim::world::Kind;
+use sim::world::trace::{Line, with_names};
 
 use super::seeds::parse_seed;
 use super::{Common, Ended, Output, read_scenario};
+
+/// Where the text of a line begins, for people.
+const NODE_WIDTH: usize = 10;
 
 #[derive(Args)]
 pub(super) struct Replay {
@@ -21,8 +26,30 @@ pub(super) struct Replay {
     /// Every event, polls and segments too.
     #[arg(short, long)]
     all: bool,
+    /// Events of these nodes only: broker-1, client-3, …
+    #[arg(long, value_name = "NAME")]
+    node: Vec<String>,
+    /// Events of these kinds only.
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    kind: Vec<Kind>,
+    /// Events from this simulated second on.
+    #[arg(long, value_name = "SECONDS")]
+    from: Option<f64>,
+    /// Events up to this simulated second.
+    #[arg(long, value_name = "SECONDS")]
+    to: Option<f64>,
+    /// Events that say this only.
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
     #[command(flatten)]
     common: Common,
+}
+
+/// A kind by its name in the output.
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    let names = Kind::ALL.map(Kind::name).join(", ");
+    kind.ok_or_else(|| format!("there is no such kind; there are {names}"))
 }
 
 impl Replay {
@@ -31,34 +58,72 @@ impl Replay {
         let seed = self.seed.or(named.scenario.seed).unwrap_or(0);
         let watch = Watch { is_recording: true };
         let report = run_alone(&named.scenario, seed, watch).map_err(|error| anyhow!(error))?;
-        let findings = report.failures();
-        if self.common.output == Output::Json {
-            let lines: Vec<_> = report
-                .lines
-                .iter()
-                .map(|line| {
-                    serde_json::json!({
-                        "at": line.at, "kind": format!("{:?}", line.kind), "node": line.node,
-                        "text": line.text, "hash": format!("{:032x}", line.hash),
-                    })
-                })
-                .collect();
-            println!("{}", serde_json::json!({ "lines": lines, "findings": findings }));
-        } else {
-            for line in &report.lines {
-                let is_small = matches!(line.kind, Kind::Poll | Kind::Segment);
-                if is_small && !self.all {
-                    continue;
-                }
-                let node = line.node.map_or_else(String::new, |node| format!("n{node}"));
-                let seconds = line.at as f64 / 1e9;
-                println!("{seconds:>12.6} {node:>4} {:?}: {}", line.kind, line.text);
-            }
-            for (_, text) in &findings {
-                println!("VIOLATION {text}");
-            }
-            println!("trace {:032x}, {} events", report.hash, report.events);
+        if let Some(unknown) = self.node.iter().find(|name| !report.nodes.contains(name)) {
+            bail!("there is no node {unknown:?}; there are {}", report.nodes.join(", "));
         }
-        Ok(if findings.is_empty() { Ended::Clean } else { Ended::Violation })
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = match self.common.output {
+            Output::Json => self.write_json(&report, &mut out),
+            Output::Text => self.write_text(&report, &mut out),
+        };
+        match written.and_then(|()| out.flush()) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
+        Ok(if report.failures().is_empty() { Ended::Clean } else { Ended::Violation })
+    }
+
+    fn write_json(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
+        let lines: Vec<_> = self
+            .lines(report)
+            .map(|(line, node, text)| {
+                serde_json::json!({
+                    "at": line.at, "kind": line.kind, "node": node, "text": text,
+                    "hash": format!("{:032x}", line.hash),
+                })
+            })
+            .collect();
+        let findings = report.failures();
+        writeln!(out, "{}", serde_json::json!({ "lines": lines, "findings": findings }))
+    }
+
+    fn write_text(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
+        for (line, node, text) in self.lines(report) {
+            let seconds = line.at as f64 / 1e9;
+            let kind = line.kind.name();
+            writeln!(out, "{seconds:>12.6} {node:<NODE_WIDTH$} {kind:<10} {text}")?;
+        }
+        for (_, text) in report.failures() {
+            writeln!(out, "VIOLATION {text}")?;
+        }
+        writeln!(out, "trace {:032x}, {} events", report.hash, report.events)
+    }
+
+    /// The lines that were asked for, with the names of their nodes.
+    fn lines<'a>(
+        &'a self,
+        report: &'a Report,
+    ) -> impl Iterator<Item = (&'a Line, &'a str, String)> {
+        report.lines.iter().filter_map(|line| {
+            let node = line.node.and_then(|node| report.nodes.get(node as usize));
+            let node = node.map_or("", String::as_str);
+            let text = with_names(&line.text, &report.nodes);
+            self.is_wanted(line, node, &text).then_some((line, node, text))
+        })
+    }
+
+    fn is_wanted(&self, line: &Line, node: &str, text: &str) -> bool {
+        let seconds = line.at as f64 / 1e9;
+        let is_small = matches!(line.kind, Kind::Poll | Kind::Segment);
+        let is_kind = match self.kind.is_empty() {
+            true => self.all || !is_small,
+            false => self.kind.contains(&line.kind),
+        };
+        is_kind
+            && (self.node.is_empty() || self.node.iter().any(|name| name == node))
+            && self.from.is_none_or(|from| from <= seconds)
+            && self.to.is_none_or(|to| seconds <= to)
+            && self.grep.as_ref().is_none_or(|part| text.contains(part.as_str()))
     }
 }

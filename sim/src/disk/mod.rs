@@ -54,6 +54,7 @@ use mount::{Mount, Mounted};
 use names::InodeId;
 use tree::{Kind, Tree, normal};
 use work::InFlight;
+pub(crate) use work::short;
 
 /// One machine's disk; outlives its processes. Clones are the same disk.
 #[derive(Clone)]

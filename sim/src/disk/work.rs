@@ -19,8 +19,9 @@ use super::names::InodeId;
 use super::op::Op;
 use super::tap::{DiskEvent, Phase, Verdict};
 use super::{SimDisk, State};
+use crate::world::film::Scene;
 use crate::world::trace::digest;
-use crate::world::{Kind, Nanos, World};
+use crate::world::{Kind, Nanos, NodeId, World};
 
 /// After a stall not everything happens in one moment.
 const STALL_SPREAD_NANOS: u64 = 200_000;
@@ -198,6 +199,7 @@ pub(super) struct InFlight {
     pub(super) nth: u64,
     pub(super) fate: Fate,
     pub(super) draws: RandomStream,
+    pub(super) begun: Nanos,
 }
 
 impl InFlight {
@@ -220,6 +222,20 @@ impl InFlight {
             Work::Write { bytes, .. } => digest(bytes),
             Work::Rename { to, .. } => digest(to.as_bytes()),
             _ => 0,
+        }
+    }
+
+    /// What a report needs of it, if it needs anything.
+    fn scene(&self, node: NodeId, result: &io::Result<Done>) -> Option<Scene> {
+        let path = Arc::clone(&self.path);
+        match (&self.work, result) {
+            (Work::Write { position, bytes, .. }, Ok(Done::Count(count))) => {
+                Some(Scene::Wrote { node, path, position: *position, bytes: bytes.slice(..*count) })
+            }
+            (Work::Sync { .. }, result) => {
+                Some(Scene::Synced { node, path, begun: self.begun, is_done: result.is_ok() })
+            }
+            _ => None,
         }
     }
 
@@ -246,7 +262,7 @@ impl InFlight {
 }
 
 /// The last two names of a path.
-pub(super) fn short(path: &str) -> &str {
+pub(crate) fn short(path: &str) -> &str {
     let mut slashes = path.rmatch_indices('/').map(|(at, _)| at + 1);
     let last = slashes.next();
     &path[slashes.next().or(last).unwrap_or(0)..]
@@ -322,7 +338,9 @@ impl SimDisk {
         let latency = self.profile().latency(op, extent.1, &mut draws).saturating_mul(slowness);
         let id = state.next_id;
         state.next_id += 1;
-        state.in_flight.insert(id, InFlight { mount, work, path, extent, nth, fate, draws });
+        state
+            .in_flight
+            .insert(id, InFlight { mount, work, path, extent, nth, fate, draws, begun: now });
         Ok((id, latency))
     }
 
@@ -395,6 +413,11 @@ impl SimDisk {
             outcome_word(&result),
         ];
         self.world().record(Kind::Disk, Some(self.node()), &words, || op.text(&result));
+        if self.world().is_recording()
+            && let Some(scene) = op.scene(self.node(), &result)
+        {
+            self.world().film(|| scene);
+        }
         for (inode, after) in evictions {
             let disk = self.clone();
             self.world().after(Duration::from_nanos(after), move |_: &World| disk.evict(inode));

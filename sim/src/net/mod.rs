@@ -35,6 +35,9 @@ pub use fault::Which;
 pub use info::{Backlog, ConnectionInfo, Effects, Observer, SegmentEvent, Struck};
 pub use link::LinkProfile;
 
+use bytes::Bytes;
+
+use crate::world::film::Scene;
 use crate::world::{NodeId, Process, World};
 
 use connection::{Phase, Socket};
@@ -167,11 +170,22 @@ impl Network {
 
     /// Tells the observers of bytes that are about to leave.
     fn observe(&self, number: u64, sender: Side, bytes: &[u8]) {
-        if !self.0.has_observers.load(Ordering::Relaxed) {
+        let has_observers = self.0.has_observers.load(Ordering::Relaxed);
+        if !has_observers && !self.world().is_recording() {
             return;
         }
         let path = |state: &mut State| Some(state.connections.get(&number)?.path(sender));
         let Some((from, to)) = self.act(path) else { return };
+        self.world().film(|| Scene::Left {
+            connection: number,
+            is_from_client: sender == Side::Client,
+            from,
+            to,
+            bytes: Bytes::copy_from_slice(bytes),
+        });
+        if !has_observers {
+            return;
+        }
         let event = SegmentEvent { network: self, from, to, connection: number, sender, bytes };
         // Taken out meanwhile, so that an observer can call the network.
         let mut observers = std::mem::take(&mut *lock(&self.0.observers));

@@ -8,6 +8,7 @@ use std::io;
 use bytes::Bytes;
 use runtime::Rng;
 
+use crate::world::film::Scene;
 use crate::world::{Kind, Nanos, trace};
 
 use super::connection::{Payload, Phase, Segment, Side};
@@ -219,6 +220,11 @@ impl State {
     /// Hands bytes to the reader's socket.
     fn put(&mut self, number: u64, sender: Side, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
+        self.world.film(|| Scene::Arrived {
+            connection: number,
+            is_from_client: sender == Side::Client,
+            count: bytes.len(),
+        });
         let socket = &mut connection.sockets[sender.other()];
         socket.unread += bytes.len();
         socket.inbox.push_back(bytes);

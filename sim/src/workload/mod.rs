@@ -12,6 +12,7 @@ mod read;
 mod recorder;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::disk::SimDisk;
 use crate::durable::is_durable;
 use crate::plan::Dice;
 use crate::scenario::Scenario;
-use crate::world::{NodeId, World};
+use crate::world::{Nanos, NodeId, World};
 
 /// One acknowledgement in so many is held against the disk.
 const LOOK_ONE_IN: u32 = 8;
@@ -44,6 +45,30 @@ pub enum Role {
     Read(u32),
     /// Deletes records, describes, alters, creates and deletes topics.
     Administer,
+}
+
+/// An acknowledged record that was not on stable storage at that moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotDurable {
+    /// Which.
+    pub id: RecordId,
+    /// Where.
+    pub partition: Partition,
+    /// At which offset.
+    pub offset: i64,
+    /// When it was acknowledged.
+    pub at: Nanos,
+}
+
+impl fmt::Display for NotDurable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotDurable { id, partition, offset, at } = self;
+        let at = *at as f64 / 1e9;
+        write!(
+            f,
+            "{partition}@{offset}: {id} was acknowledged at {at:.3} s and is not on stable storage"
+        )
+    }
 }
 
 /// What all clients of a run share.
@@ -60,7 +85,7 @@ pub struct Work {
     shares: Vec<AtomicU32>,
     /// The brokers' disks, for a look at what an acknowledgement stands for.
     disks: Vec<SimDisk>,
-    not_durable: Mutex<Vec<String>>,
+    not_durable: Mutex<Vec<NotDurable>>,
     /// Whether a client has done its work, by client.
     finished: Vec<AtomicBool>,
     roles: Vec<Role>,
@@ -124,16 +149,14 @@ impl Work {
             return;
         }
         if !self.disks.iter().any(|disk| is_durable(disk, partition, offset)) {
-            let at = self.world.now() as f64 / 1e9;
-            let text = format!(
-                "{partition}@{offset}: {id} was acknowledged at {at:.3} s and is not on stable storage"
-            );
-            self.not_durable.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+            let found =
+                NotDurable { id, partition: partition.clone(), offset, at: self.world.now() };
+            self.not_durable.lock().unwrap_or_else(PoisonError::into_inner).push(found);
         }
     }
 
     /// Acknowledged records that were not on stable storage at that moment.
-    pub fn not_durable(&self) -> Vec<String> {
+    pub fn not_durable(&self) -> Vec<NotDurable> {
         self.not_durable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

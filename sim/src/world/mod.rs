@@ -11,6 +11,7 @@
 //!
 //! Start at [`World::block_on`].
 
+pub mod film;
 mod tasks;
 mod time;
 pub mod trace;
@@ -251,6 +252,13 @@ impl World {
         self.trace().remark(self.now(), kind, node.map(|node| node.0), text);
     }
 
+    /// Keeps a scene for reports, when the run is recorded.
+    pub fn film(&self, scene: impl FnOnce() -> film::Scene) {
+        if self.0.is_recording {
+            self.trace().film(self.now(), scene());
+        }
+    }
+
     /// Whether events are kept as text.
     pub fn is_recording(&self) -> bool {
         self.0.is_recording
@@ -293,6 +301,11 @@ impl World {
     /// How the node is called.
     pub fn node_name(&self, node: NodeId) -> String {
         self.nodes()[node.0 as usize].name.clone()
+    }
+
+    /// The names of all nodes, by number.
+    pub fn node_names(&self) -> Vec<String> {
+        self.nodes().iter().map(|node| node.name.clone()).collect()
     }
 
     /// The node called `name`.

@@ -3,10 +3,14 @@
 //! Two runs of the same build, scenario and seed have the same hash. When they have not, the first
 //! event that differs shows where the runs part.
 
+use serde::Serialize;
+
 use super::Nanos;
+use super::film::{Scene, Shot};
 
 /// What an event is about; part of the hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Kind {
     /// A task was polled.
@@ -27,6 +31,36 @@ pub enum Kind {
     Log,
     /// What a check noticed.
     Check,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 9] = [
+        Kind::Poll,
+        Kind::Connection,
+        Kind::Segment,
+        Kind::Disk,
+        Kind::Process,
+        Kind::Fault,
+        Kind::Client,
+        Kind::Log,
+        Kind::Check,
+    ];
+
+    /// In one word, as reports and filters say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Poll => "poll",
+            Kind::Connection => "connection",
+            Kind::Segment => "segment",
+            Kind::Disk => "disk",
+            Kind::Process => "process",
+            Kind::Fault => "fault",
+            Kind::Client => "client",
+            Kind::Log => "log",
+            Kind::Check => "check",
+        }
+    }
 }
 
 /// One event, for people.
@@ -51,13 +85,20 @@ pub struct Trace {
     low: u64,
     events: u64,
     lines: Option<Vec<Line>>,
+    film: Vec<Shot>,
 }
 
 impl Trace {
     /// An empty trace; `is_recording` keeps the lines.
     pub fn new(is_recording: bool) -> Trace {
         let lines = is_recording.then(Vec::new);
-        Trace { high: 0x9e37_79b9_7f4a_7c15, low: 0xd1b5_4a32_d192_ed03, events: 0, lines }
+        Trace {
+            high: 0x9e37_79b9_7f4a_7c15,
+            low: 0xd1b5_4a32_d192_ed03,
+            events: 0,
+            lines,
+            film: Vec::new(),
+        }
     }
 
     /// The hash of all events so far.
@@ -73,6 +114,15 @@ impl Trace {
     /// The lines, when they were recorded.
     pub fn take_lines(&mut self) -> Vec<Line> {
         self.lines.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// The film, when it was recorded.
+    pub fn take_film(&mut self) -> Vec<Shot> {
+        std::mem::take(&mut self.film)
+    }
+
+    pub(super) fn film(&mut self, at: Nanos, scene: Scene) {
+        self.film.push(Shot { at, scene });
     }
 
     pub(super) fn record(&mut self, event: Recorded<'_>) {
@@ -117,6 +167,22 @@ fn fold(a: u64, b: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
+/// `text` with nodes by their names instead of `n` and their number.
+pub fn with_names(text: &str, names: &[String]) -> String {
+    let name_of = |word: &str| {
+        let number: usize = word.strip_prefix('n')?.parse().ok()?;
+        names.get(number)
+    };
+    let words = text.split_inclusive(|character: char| !character.is_ascii_alphanumeric());
+    let mut named = String::with_capacity(text.len());
+    for word in words {
+        let end = word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric()).len();
+        named += name_of(&word[..end]).map_or(&word[..end], String::as_str);
+        named += &word[end..];
+    }
+    named
+}
+
 /// A hash of `bytes` to be one word of an event.
 pub fn digest(bytes: &[u8]) -> u64 {
     let mut chunks = bytes.chunks_exact(8);
@@ -128,4 +194,20 @@ pub fn digest(bytes: &[u8]) -> u64 {
     let mut tail = [0; 8];
     tail[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
     fold(hash ^ u64::from_le_bytes(tail), 0x4b33_a62e_d433_d4a3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_get_their_names() {
+        let names = ["supervisor", "broker-1", "client-1"].map(str::to_owned);
+        assert_eq!(
+            with_names("n2 -> n1 #4: connected", &names),
+            "client-1 -> broker-1 #4: connected"
+        );
+        assert_eq!(with_names("cut n2 - n1", &names), "cut client-1 - broker-1");
+        assert_eq!(with_names("node n7, name n1x, n", &names), "node n7, name n1x, n");
+    }
 }
