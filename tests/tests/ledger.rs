@@ -1,74 +1,122 @@
-//! What was acknowledged survives SIGKILL: producers write, the broker is killed at random moments
-//! and restarted, and at the end the ledger is held against the log.
+//! What was acknowledged survives SIGKILL: producers write and readers read, the broker is killed at
+//! random moments and restarted, and at the end everything is read back. All of it is a history,
+//! and the checks that judge simulated runs judge it.
 //!
 //! In: `KLAMM_LEDGER_ROUNDS` (kills, default 10), `KLAMM_LEDGER_SEED` (printed; the same seed
 //! chooses the same moments, though not the same interleaving).
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
+use history::{History, Promise};
 use rand_core::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
-use serde_json::json;
-use tests::child::{Background, wait_for};
-use tests::driver::{Driver, Range};
+use tests::child::wait_for;
+use tests::driver::Driver;
 use tests::install::{self, Tool};
-use tests::ledger::{Entry, Ledger};
+use tests::ledger::foreign::Writers;
+use tests::ledger::own::{Clients, Crew};
+use tests::ledger::{self, Ledger, damage, foreign, own};
 use tests::matrix::clients::FRANZ_GO;
-use tests::record::ReadRecord;
 use tests::server::{Peer, Server};
 
 const TOPIC: &str = "ledger";
-const PARTITIONS: u32 = 5;
-const IDEMPOTENT: u32 = 4;
-const PLAIN: u32 = 2;
+const PARTITIONS: i32 = 5;
 
-/// Longest time that producers may go without a new acknowledgement while the broker is up.
+/// The producers of klamm's own client.
+const OWN: [Promise; 7] = [
+    Promise::Idempotent,
+    Promise::Idempotent,
+    Promise::Idempotent,
+    Promise::AtLeastOnce,
+    Promise::AtLeastOnce,
+    Promise::AtMostOnce,
+    Promise::AtMostOnce,
+];
+
+const READERS: u32 = 2;
+
+/// Longest time that a client may go without a new answer while the broker is up.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
+
+/// Kills of the run whose history is damaged.
+const DAMAGED_ROUNDS: u64 = 2;
 
 /// Kills and restarts are what is measured: one broker at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[test]
+fn acknowledged_records_survive_sigkill_with_our_client() {
+    survives_sigkill(rounds(), None);
+}
+
+#[test]
 fn acknowledged_records_survive_sigkill_with_franz_go() {
-    survives_sigkill(&[Tool::Go], || Ok(Command::new(install::go_program("ledger")?)));
+    if !install::skips_without(&[Tool::Go]) {
+        survives_sigkill(rounds(), Some(|| Ok(Command::new(install::go_program("ledger")?))));
+    }
 }
 
 #[test]
 fn acknowledged_records_survive_sigkill_with_java() {
-    survives_sigkill(&[Tool::Go, Tool::Java, Tool::Maven], || {
+    if install::skips_without(&[Tool::Go, Tool::Java, Tool::Maven]) {
+        return;
+    }
+    let command = || {
         let mut command = Command::new("java");
         let classpath = install::java_classpath("4.3.0")?;
         command.args(["-Xmx512M", "-XX:+UseSerialGC", "-cp", &classpath, "driver.Ledger"]);
         Ok(command)
-    });
+    };
+    survives_sigkill(rounds(), Some(command));
 }
 
-fn survives_sigkill(tools: &[Tool], writers: fn() -> Result<Command>) {
-    if install::skips_without(tools) {
-        return;
+/// What is written down is enough to fail: each damage to it has its name.
+#[test]
+fn damage_to_a_recorded_history_is_named() {
+    let history = survives_sigkill(DAMAGED_ROUNDS, None);
+    for damage in damage::ALL {
+        let mut damaged = history.clone();
+        (damage.make)(&mut damaged).unwrap_or_else(|error| panic!("{}: {error:#}", damage.name));
+        let violations = damaged.check().violations;
+        let named = violations.first().map(|violation| violation.anomaly);
+        let few: Vec<String> = violations.iter().take(5).map(ToString::to_string).collect();
+        assert_eq!(named, damage.named, "{}: {few:#?}", damage.name);
     }
+}
+
+/// Writers of a foreign client.
+type Foreign = fn() -> Result<Command>;
+
+fn survives_sigkill(rounds: u64, writers: Option<Foreign>) -> History {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let rounds = number("KLAMM_LEDGER_ROUNDS").unwrap_or(10);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seed = number("KLAMM_LEDGER_SEED").unwrap_or(u64::from(now.subsec_nanos()));
     println!("KLAMM_LEDGER_SEED={seed} KLAMM_LEDGER_ROUNDS={rounds}");
     let directory = tempfile::Builder::new().prefix("klamm-ledger-").tempdir();
     let directory = directory.expect("a temporary directory can be made");
-    let random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let outcome = writers().and_then(|writers| run(directory.path(), rounds, random, writers));
-    if let Err(error) = outcome {
-        // The directory is the evidence.
-        let kept = directory.keep();
-        panic!("seed {seed}, data kept in {}: {error:#}", kept.display());
+    let ledger = Arc::new(Ledger::new(TOPIC, PARTITIONS));
+    let outcome = run(&ledger, directory.path(), rounds, seed, writers)
+        .and_then(|()| ledger::judge(&ledger.history()));
+    match outcome {
+        Ok(figures) => println!("{rounds} kills: {figures}"),
+        Err(error) => {
+            // The directory is the evidence.
+            let kept = directory.keep();
+            let written = ledger::write(&ledger.history(), &kept.join("history"));
+            panic!("seed {seed}, kept in {} ({written:?}): {error:#}", kept.display());
+        }
     }
+    ledger.history()
+}
+
+fn rounds() -> u64 {
+    number("KLAMM_LEDGER_ROUNDS").unwrap_or(10)
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -77,41 +125,62 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn run(
+    ledger: &Arc<Ledger>,
     directory: &Path,
     rounds: u64,
-    mut random: Xoshiro256PlusPlus,
-    writers: Command,
+    seed: u64,
+    writers: Option<Foreign>,
 ) -> Result<()> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut server = Server::start(&Peer::from_environment()?, directory)?;
-    let mut reader = start_reader(&server, directory)?;
-    let partitions = i32::try_from(PARTITIONS)?;
+    let address = server.address();
     // Small segments, so that kills also meet rolls.
-    reader.create_topic(TOPIC, partitions, &json!({"segment.bytes": "1048576"}))?;
-    let mut writers = Writers::start(writers, &server.address(), directory)?;
+    let settings = [("segment.bytes", "1048576"), ("retention.ms", "-1")];
+    own::create_topic(ledger, &address, &settings)?;
+    let foreign = writers.map(|command| Writers::start(command()?, &address, directory, ledger));
+    let mut foreign = foreign.transpose()?;
+    let crew = Crew {
+        producers: if foreign.is_none() { OWN.to_vec() } else { vec![] },
+        readers: READERS,
+        deletes: matches!(server, Server::Klamm(_)),
+    };
+    let clients = Clients::start(ledger, &address, seed, &crew);
     for round in 0..rounds {
-        writers.progress().with_context(|| format!("round {round}: {}", server.log_tail()))?;
+        progress(ledger, &mut foreign)
+            .with_context(|| format!("round {round}: {}", server.log_tail()))?;
         thread::sleep(Duration::from_millis(random.next_u64() % 1_200));
         crash(&mut server, &mut random).with_context(|| format!("round {round}"))?;
         if let Server::Klamm(klamm) = &server {
             println!("round {round}: ready {:?} after its start", klamm.ready_after());
         }
     }
-    writers.progress().with_context(|| server.log_tail())?;
-    let entries = writers.stop()?;
+    progress(ledger, &mut foreign).with_context(|| server.log_tail())?;
+    let is_foreign = foreign.is_some();
+    foreign.map(Writers::stop).transpose()?;
+    clients.stop()?;
     // The last word is what a recovery leaves, not what a page cache of the broker's own holds.
     server.kill()?;
     server.restart()?;
-    let mut reader = start_reader(&server, directory)?;
-    let stored = read_topic(&mut reader)?;
-    let ledger = Ledger { partitions: PARTITIONS, idempotent: IDEMPOTENT, entries };
-    match ledger.check(&stored) {
-        Ok(figures) => println!("{rounds} kills: {figures:?}"),
-        Err(violations) => {
-            let few: Vec<String> = violations.iter().take(20).map(ToString::to_string).collect();
-            bail!("{} violations, the first of them:\n{}", violations.len(), few.join("\n"));
-        }
+    let stored = if is_foreign {
+        foreign::read_all(&mut start_reader(&server, directory)?, ledger)?
+    } else {
+        own::read_all(ledger, &address)?
+    };
+    for (partition, stored) in stored {
+        ledger.stored(partition, stored);
     }
     Ok(())
+}
+
+/// Waits until every client that waits for answers has had a new one.
+fn progress(ledger: &Ledger, foreign: &mut Option<Writers>) -> Result<()> {
+    let before = ledger.progress();
+    let progressed = wait_for("an answer to each client", PROGRESS_LIMIT, || {
+        foreign.as_mut().map_or(Ok(()), Writers::check)?;
+        let now = ledger.progress();
+        Ok(before.iter().zip(&now).all(|(before, now)| before < now).then_some(()))
+    });
+    progressed.with_context(|| format!("before {before:?}, now {:?}", ledger.progress()))
 }
 
 /// Mostly a plain kill; at times one more while it starts, at times a controlled stop.
@@ -128,78 +197,9 @@ fn crash(server: &mut Server, random: &mut Xoshiro256PlusPlus) -> Result<()> {
     server.restart()
 }
 
+/// The last reader is not of the writers' making, nor of the broker's.
 fn start_reader(server: &Server, directory: &Path) -> Result<Driver> {
     let mut command = (FRANZ_GO.command)(&server.address())?;
     let settles = !matches!(server, Server::Klamm(_));
     Driver::start(&mut command, &directory.join("reader.log"), settles)
-}
-
-fn read_topic(reader: &mut Driver) -> Result<BTreeMap<i32, Vec<ReadRecord>>> {
-    let mut stored = BTreeMap::new();
-    for partition in 0..i32::try_from(PARTITIONS)? {
-        let end = reader.offset_for(TOPIC, partition, "latest")?.0.context("latest")?;
-        let mut records = vec![];
-        let mut from = 0;
-        while from < end {
-            let until = end.min(from + 20_000);
-            records.extend(reader.fetch(&[Range {
-                topic: TOPIC,
-                partition,
-                from,
-                end: until,
-            }])??);
-            from = until;
-        }
-        stored.insert(partition, records);
-    }
-    Ok(stored)
-}
-
-/// The producers, in a process of their own that outlives every kill.
-struct Writers {
-    process: Background,
-    book: PathBuf,
-    /// Copies the ledger to `book` until the writers close it.
-    scribe: JoinHandle<std::io::Result<u64>>,
-    seen: u64,
-}
-
-impl Writers {
-    fn start(mut command: Command, address: &str, directory: &Path) -> Result<Writers> {
-        command.args([address, TOPIC]);
-        command.args([PARTITIONS, IDEMPOTENT, PLAIN].map(|number| number.to_string()));
-        let mut process = Background::start_piped(&mut command, &directory.join("writers.log"))?;
-        let book = directory.join("book");
-        let mut stdout = process.child().stdout.take().context("stdout of the writers")?;
-        let mut file = std::fs::File::create(&book)?;
-        let scribe = thread::spawn(move || std::io::copy(&mut stdout, &mut file));
-        Ok(Writers { process, book, scribe, seen: 0 })
-    }
-
-    /// Waits until the ledger has grown since the last call.
-    fn progress(&mut self) -> Result<()> {
-        let before = std::fs::metadata(&self.book)?.len().max(self.seen);
-        self.seen = wait_for("an acknowledgement", PROGRESS_LIMIT, || {
-            if let Some(status) = self.process.ended()? {
-                bail!("the writers ended with {status}: {}", self.process.log_tail());
-            }
-            let now = std::fs::metadata(&self.book)?.len();
-            Ok((now > before).then_some(now))
-        })?;
-        Ok(())
-    }
-
-    /// Lets them finish what they have begun, and gives the whole ledger.
-    fn stop(mut self) -> Result<Vec<Entry>> {
-        drop(self.process.child().stdin.take());
-        let status =
-            wait_for("the end of the writers", Duration::from_secs(90), || self.process.ended())?;
-        if !status.success() {
-            bail!("the writers ended with {status}: {}", self.process.log_tail());
-        }
-        self.scribe.join().map_err(|_| anyhow!("the scribe panicked"))??;
-        let mut text = String::new();
-        std::fs::File::open(&self.book)?.read_to_string(&mut text)?;
-        text.lines().map(str::parse).collect()
-    }
 }

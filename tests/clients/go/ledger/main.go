@@ -1,11 +1,12 @@
 // Command ledger writes through franz-go until its standard input ends, and
-// keeps a ledger of what was acknowledged.
+// keeps a ledger of what was sent and what became of it.
 //
 // Each producer is a client of its own. It numbers its records from 0 and sends
-// record s to partition (producer + s) mod partitions. One line a record:
+// record s to partition (producer + s) mod partitions. Two lines a record:
 //
-//	A producer sequence partition offset    acknowledged
-//	F producer sequence partition error     given up
+//	S producer sequence partition    is sent now
+//	A producer sequence offset       acknowledged, - when no offset was said
+//	F producer sequence error        given up
 //
 // The bytes of a record follow from producer and sequence; see value.
 package main
@@ -17,6 +18,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,15 +26,17 @@ import (
 )
 
 var (
-	bootstrap, topic              string
-	partitions, idempotent, plain int
+	bootstrap, topic                    string
+	partitions                          int
+	idempotent, atLeastOnce, atMostOnce int
 )
 
 // arguments: bootstrap, topic, partitions, number of idempotent producers, of
-// others; the last of the others waits for the leader's acknowledgement only.
+// others that retry, of those that wait for no answer; the last one that retries
+// without idempotence waits for the leader's acknowledgement only.
 func arguments() {
 	bootstrap, topic = os.Args[1], os.Args[2]
-	for i, number := range []*int{&partitions, &idempotent, &plain} {
+	for i, number := range []*int{&partitions, &idempotent, &atLeastOnce, &atMostOnce} {
 		var err error
 		if *number, err = strconv.Atoi(os.Args[3+i]); err != nil {
 			panic(err)
@@ -40,9 +44,12 @@ func arguments() {
 	}
 }
 
-// value is the record's text: who and which, and bytes that follow from these.
+// value is the record's text: who and which, and bytes that follow from these,
+// as value_of in sim/history makes it.
 func value(producer, sequence int) []byte {
-	state := uint64(producer)<<40 ^ uint64(sequence)
+	const fillingMax = 1200
+	state := uint64(producer)<<40 ^ uint64(fillingMax)<<32
+	state = state*0x2545f4914f6cdd1d ^ uint64(sequence)
 	next := func() uint64 {
 		state += 0x9e3779b97f4a7c15
 		z := state
@@ -50,8 +57,8 @@ func value(producer, sequence int) []byte {
 		z = (z ^ z>>27) * 0x94d049bb133111eb
 		return z ^ z>>31
 	}
-	text := fmt.Appendf(nil, "%d %d ", producer, sequence)
-	for length := int(next() % 1200); length > 0; length-- {
+	text := fmt.Appendf(nil, "%d %d %d ", producer, sequence, fillingMax)
+	for length := 8 + int(next()%(fillingMax+1)); length > 0; length-- {
 		text = append(text, 'a'+byte(next()%26))
 	}
 	return text
@@ -67,6 +74,11 @@ func (b *book) line(format string, arguments ...any) {
 	defer b.Unlock()
 	fmt.Fprintf(b.out, format, arguments...)
 	b.out.Flush()
+}
+
+// isSilent tells whether the producer waits for no answer.
+func isSilent(producer int) bool {
+	return producer >= idempotent+atLeastOnce
 }
 
 func client(producer int) (*kgo.Client, error) {
@@ -90,8 +102,11 @@ func client(producer int) (*kgo.Client, error) {
 	if producer >= idempotent {
 		options = append(options, kgo.DisableIdempotentWrite())
 	}
-	if producer == idempotent+plain-1 && plain > 1 {
+	if producer == idempotent+atLeastOnce-1 && atLeastOnce > 1 {
 		options = append(options, kgo.RequiredAcks(kgo.LeaderAck()))
+	}
+	if isSilent(producer) {
+		options = append(options, kgo.RequiredAcks(kgo.NoAck()), kgo.RecordRetries(0))
 	}
 	return kgo.NewClient(options...)
 }
@@ -108,12 +123,17 @@ func produce(producer int, stop context.Context, ledger *book) error {
 			Topic: topic, Partition: partition,
 			Key: fmt.Appendf(nil, "%d", producer), Value: value(producer, sequence),
 		}
+		ledger.line("S %d %d %d\n", producer, sequence, partition)
 		client.Produce(context.Background(), record, func(record *kgo.Record, err error) {
-			if err != nil {
-				ledger.line("F %d %d %d %v\n", producer, sequence, partition, err)
-				return
+			switch {
+			case err != nil:
+				text := strings.ReplaceAll(err.Error(), "\n", " ")
+				ledger.line("F %d %d %s\n", producer, sequence, text)
+			case isSilent(producer):
+				ledger.line("A %d %d -\n", producer, sequence)
+			default:
+				ledger.line("A %d %d %d\n", producer, sequence, record.Offset)
 			}
-			ledger.line("A %d %d %d %d\n", producer, sequence, record.Partition, record.Offset)
 		})
 		time.Sleep(time.Millisecond)
 	}
@@ -132,7 +152,7 @@ func main() {
 	}()
 	var group sync.WaitGroup
 	failed := false
-	for producer := range idempotent + plain {
+	for producer := range idempotent + atLeastOnce + atMostOnce {
 		group.Go(func() {
 			if err := produce(producer, stop, ledger); err != nil {
 				fmt.Fprintf(os.Stderr, "producer %d: %v\n", producer, err)

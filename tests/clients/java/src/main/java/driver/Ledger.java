@@ -10,10 +10,8 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
- * Writes through kafka-clients until its standard input ends, and keeps a ledger of what was
- * acknowledged; lines and records as those of the ledger in Go.
- *
- * <p>Arguments: bootstrap, topic, partitions, number of idempotent producers, of others.
+ * Writes through kafka-clients until its standard input ends, and keeps a ledger of what was sent
+ * and what became of it; arguments, lines and records as those of the ledger in Go.
  */
 public final class Ledger {
     private static volatile boolean stopped;
@@ -22,12 +20,15 @@ public final class Ledger {
 
     public static void main(String[] arguments) throws Exception {
         int idempotent = Integer.parseInt(arguments[3]);
-        int all = idempotent + Integer.parseInt(arguments[4]);
+        int retrying = idempotent + Integer.parseInt(arguments[4]);
+        int all = retrying + Integer.parseInt(arguments[5]);
         List<Thread> threads = new ArrayList<>();
         for (int i = 0; i < all; i++) {
             int producer = i;
-            String acks = producer >= idempotent && producer == all - 1 ? "1" : "all";
-            Thread thread = new Thread(() -> produce(arguments, producer, producer < idempotent, acks));
+            boolean isIdempotent = producer < idempotent;
+            boolean leaderOnly = !isIdempotent && producer == retrying - 1;
+            String acks = producer >= retrying ? "0" : leaderOnly ? "1" : "all";
+            Thread thread = new Thread(() -> produce(arguments, producer, isIdempotent, acks));
             thread.start();
             threads.add(thread);
         }
@@ -46,6 +47,7 @@ public final class Ledger {
         config.put("bootstrap.servers", arguments[0]);
         config.put("acks", acks);
         config.put("enable.idempotence", idempotent);
+        config.put("retries", acks.equals("0") ? 0 : Integer.MAX_VALUE);
         config.put("max.in.flight.requests.per.connection", idempotent ? 5 : 1);
         config.put("compression.type", new String[] {"none", "lz4", "zstd", "gzip", "snappy"}[producer % 5]);
         config.put("linger.ms", 2);
@@ -61,10 +63,17 @@ public final class Ledger {
             for (int sequence = 0; !stopped; sequence++) {
                 int partition = (producer + sequence) % partitions;
                 byte[] key = Integer.toString(producer).getBytes(StandardCharsets.US_ASCII);
-                String id = producer + " " + sequence + " " + partition + " ";
+                String id = " " + producer + " " + sequence + " ";
+                line("S" + id + partition);
                 client.send(
                     new ProducerRecord<>(arguments[1], partition, key, value(producer, sequence)),
-                    (metadata, error) -> line(error == null ? "A " + id + metadata.offset() : "F " + id + error));
+                    (metadata, error) -> {
+                        if (error != null) {
+                            line("F" + id + error);
+                        } else {
+                            line("A" + id + (metadata.hasOffset() ? metadata.offset() : "-"));
+                        }
+                    });
                 Thread.sleep(1);
             }
         } catch (InterruptedException stop) {
@@ -77,9 +86,12 @@ public final class Ledger {
     }
 
     private static byte[] value(int producer, int sequence) {
-        long[] state = {((long) producer << 40) ^ sequence};
-        byte[] head = (producer + " " + sequence + " ").getBytes(StandardCharsets.US_ASCII);
-        int length = (int) Long.remainderUnsigned(next(state), 1200);
+        int fillingMax = 1200;
+        long seed = ((long) producer << 40) ^ ((long) fillingMax << 32);
+        long[] state = {(seed * 0x2545f4914f6cdd1dL) ^ sequence};
+        String name = producer + " " + sequence + " " + fillingMax + " ";
+        byte[] head = name.getBytes(StandardCharsets.US_ASCII);
+        int length = 8 + (int) Long.remainderUnsigned(next(state), fillingMax + 1);
         byte[] text = java.util.Arrays.copyOf(head, head.length + length);
         for (int i = head.length; i < text.length; i++) {
             text[i] = (byte) ('a' + Long.remainderUnsigned(next(state), 26));
