@@ -125,6 +125,10 @@ impl LogShared {
         lock(&self.unsynced).clone()
     }
 
+    pub(crate) fn is_unsynced(&self, segment: &Segment) -> bool {
+        lock(&self.unsynced).iter().any(|unsynced| unsynced.id == segment.id)
+    }
+
     pub(crate) fn retain_unsynced(&self, keep: impl Fn(&Segment) -> bool) {
         lock(&self.unsynced).retain(|segment| keep(segment));
     }

@@ -73,7 +73,9 @@ impl Log {
         let mut segments = Vec::new();
         for pair in all.windows(2) {
             let (segment, end) = (&pair[0], pair[1].base);
-            if end > limit {
+            // A checkpoint that is to sync it would miss its files, or write into those of what took
+            // its name. The recovery point may have come to its end while it was active.
+            if end > limit || self.is_unsynced(segment) {
                 break;
             }
             if lag_ms > 0 {

@@ -29,6 +29,11 @@ impl Log {
         self.registration.checkpointed_recovery_point().min(self.shared.recovery_point())
     }
 
+    /// Whether a checkpoint still has to sync `segment`, and is perhaps about to.
+    pub(crate) fn is_unsynced(&self, segment: &Segment) -> bool {
+        self.shared.is_unsynced(segment)
+    }
+
     pub(crate) fn cleaned_to(&self) -> Offset {
         self.shared.cleaned_to()
     }

@@ -10,6 +10,7 @@ use crate::checkpoint::{self, OffsetsByLog};
 use crate::error::DiskError;
 use crate::file_name::FileKind;
 use crate::name::LogName;
+use crate::segment::Segment;
 use crate::shared::LogShared;
 
 /// What the files on disk say.
@@ -142,15 +143,17 @@ async fn sync_closed(shared: &LogShared) -> Result<(), DiskError> {
     let mut synced_to = Offset::ZERO;
     for at in 0..closed.len() {
         let segment = &closed[at];
-        let synced = segment.file().await?.sync_data().await;
-        synced.map_err(|error| DiskError::at("sync", segment.path(FileKind::Log))(error))?;
-        if let Err(error) = segment.finish_indexes().await {
-            tracing::warn!(log = %shared.name, %error, "index not saved");
-            closed.truncate(at);
-            break;
+        match sync_segment(segment).await {
+            Ok(()) => synced_to = synced_to.max(segment.next_offset()),
+            // Deleted meanwhile.
+            Err(_) if !shared.is_unsynced(segment) => {}
+            Err(SyncClosedError::Indexes(error)) => {
+                tracing::warn!(log = %shared.name, %error, "index not saved");
+                closed.truncate(at);
+                break;
+            }
+            Err(SyncClosedError::Disk(error)) => return Err(error),
         }
-        segment.sync_indexes().await?;
-        synced_to = synced_to.max(segment.next_offset());
     }
     let dir = &shared.home.dir;
     shared.home.disk.sync_dir(dir).await.map_err(DiskError::at("sync", dir))?;
@@ -162,4 +165,20 @@ async fn sync_closed(shared: &LogShared) -> Result<(), DiskError> {
         shared.set_recovery_point(shared.recovery_point().max(synced_to));
     }
     Ok(())
+}
+
+/// Why a closed segment is not on stable storage with its indexes.
+enum SyncClosedError {
+    /// Its indexes could not be written, which can be tried again.
+    Indexes(DiskError),
+    /// It may have lost what it held.
+    Disk(DiskError),
+}
+
+async fn sync_segment(segment: &Segment) -> Result<(), SyncClosedError> {
+    let file = segment.file().await.map_err(SyncClosedError::Disk)?;
+    let synced = file.sync_data().await.map_err(DiskError::at("sync", segment.path(FileKind::Log)));
+    synced.map_err(SyncClosedError::Disk)?;
+    segment.finish_indexes().await.map_err(SyncClosedError::Indexes)?;
+    segment.sync_indexes().await.map_err(SyncClosedError::Disk)
 }

@@ -146,6 +146,30 @@ fn nothing_at_or_past_the_limit_is_touched() {
 }
 
 #[test]
+fn a_segment_that_a_checkpoint_still_has_to_sync_is_left_alone() {
+    let world = World::new(1);
+    let dir = world.open_dir();
+    let mut log = world.open_log(&dir, "t-0", &compacted());
+    let value = "v".repeat(1900);
+    let put_one = |log: &mut Log| {
+        put(&world, log, keyed_batch(&[(Some("k"), Some(&value))], world.now().0));
+        run(log.sync()).unwrap();
+    };
+    (0..3).for_each(|_| put_one(&mut log));
+    // The recovery point is the end of the active segment, which is closed by the next append.
+    run(dir.checkpoint()).unwrap();
+    put_one(&mut log);
+    let stats = compact(&world, &mut log);
+    assert!(stats.is_some(), "the segments before it are compacted");
+    run(dir.checkpoint()).unwrap();
+    assert!(!log.is_offline());
+    let stats = compact(&world, &mut log);
+    assert!(stats.is_some(), "after the checkpoint it is compacted too");
+    run(dir.checkpoint()).unwrap();
+    assert!(!log.is_offline());
+}
+
+#[test]
 fn the_last_batch_of_a_producer_stays_even_empty() {
     let world = World::new(1);
     let dir = world.open_dir();
