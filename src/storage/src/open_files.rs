@@ -61,14 +61,19 @@ impl OpenFiles {
         Ok(file)
     }
 
-    /// Lets go of a segment's files: it is deleted, or its files were replaced.
+    /// Lets go of a segment's files: it is gone, or its files were replaced.
     pub(crate) fn forget(&self, segment: u64) {
+        let mut forgotten = Vec::new();
         let mut files = self.lock();
         for kind in FileKind::OF_SEGMENT {
-            if let Some((_, age)) = files.by_key.remove(&(segment, kind)) {
+            if let Some((file, age)) = files.by_key.remove(&(segment, kind)) {
                 files.by_age.remove(&age);
+                forgotten.push(file);
             }
         }
+        // Behind the lock: closing may take time.
+        drop(files);
+        drop(forgotten);
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {

@@ -74,6 +74,13 @@ pub(crate) struct Segment {
     warm_at: AtomicU64,
 }
 
+impl Drop for Segment {
+    /// Nobody reads it any more. Files that were removed meanwhile take room until they are closed.
+    fn drop(&mut self) {
+        self.home.open_files.forget(self.id);
+    }
+}
+
 impl Segment {
     /// A segment whose file is there, `size` bytes long; its indexes are read when needed.
     pub(crate) fn existing(home: &Arc<Home>, base: Offset, size: u64, next: Offset) -> Segment {
