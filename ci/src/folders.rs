@@ -34,7 +34,7 @@ const FLOORS: &[&[&str]] = &[
     // What every handler gets.
     &["shared"],
     // What goes on without requests.
-    &["maintenance", "scrape", "topics"],
+    &["ends", "maintenance", "scrape", "topics"],
     // One file per Kafka API.
     &["api"],
     // From sockets to handlers.

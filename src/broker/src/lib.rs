@@ -15,6 +15,7 @@ mod connection;
 mod controller;
 mod dir_health;
 mod dispatch;
+mod ends;
 mod error_chain;
 mod fetch;
 mod frame_reader;
@@ -35,6 +36,7 @@ mod tests;
 mod topic_settings;
 mod topics;
 
+pub use ends::PartitionEnds;
 pub use metadata::config::BrokerConfig;
 pub use start::{Broker, StartError};
 pub use storage::LogDirError;

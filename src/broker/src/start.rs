@@ -19,6 +19,7 @@ use runtime::{Listener, Rng, Runtime};
 use storage::{LogDir, LogDirError, LogDirOptions};
 
 use crate::controller::{self, Controller, ControllerUnavailable, MetadataLogError};
+use crate::ends::{self, PartitionEnds};
 use crate::metrics::Metrics;
 use crate::shared::{Parts, Shared};
 use crate::topics::Topics;
@@ -141,6 +142,14 @@ impl Broker {
     pub fn readiness(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
         let shared = Arc::clone(&self.shared);
         move || scrape::why_not_ready(&shared)
+    }
+
+    /// Shows topic, partition and ends of every open partition, whenever it is called.
+    pub fn ends(
+        &self,
+    ) -> impl Fn(&mut dyn FnMut(&str, i32, PartitionEnds)) + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move |see| ends::visit(&shared, see)
     }
 
     /// Accepts and reads no more, answers what is in flight, closes the logs.
