@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use broker::{Broker, BrokerConfig};
+use broker::{Broker, BrokerConfig, PartitionEnds};
 use metadata::config::parse_properties;
 use runtime::Runtime;
 use runtime::sync::oneshot;
@@ -23,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a broker may be not ready before it is started anew.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Shows topic, partition and ends of every open partition.
+type Ends = Box<dyn Fn(&mut dyn FnMut(&str, i32, PartitionEnds)) + Send>;
+
 /// How a broker's process is doing.
 enum Status {
     /// Not started, killed, or ended by itself after a stop.
@@ -30,7 +33,11 @@ enum Status {
     /// In [`Broker::start`].
     Starting,
     /// Serving.
-    Running { why_not_ready: Box<dyn Fn() -> Vec<String> + Send>, stop: oneshot::Sender<()> },
+    Running {
+        why_not_ready: Box<dyn Fn() -> Vec<String> + Send>,
+        ends: Ends,
+        stop: oneshot::Sender<()>,
+    },
     /// In [`Broker::stop`].
     Stopping,
     /// Stopped in good order.
@@ -51,6 +58,8 @@ struct Seat {
     starts: u64,
     /// Kills that still follow, each while it starts; with or without power.
     crashes_at_start: (u32, bool),
+    /// When it did not start, or was not ready for long, and why.
+    incidents: Vec<(Nanos, String)>,
 }
 
 /// All brokers.
@@ -99,6 +108,7 @@ impl Cluster {
                 unready_since: None,
                 starts: 0,
                 crashes_at_start: (0, false),
+                incidents: Vec::new(),
             });
         }
         Ok(Cluster { machines: machines.clone(), seats: Arc::new(Mutex::new(seats)) })
@@ -160,7 +170,11 @@ impl Cluster {
                 self.machines.kill(node);
                 return;
             }
-            Status::Failed(_) => true,
+            Status::Failed(reason) => {
+                let incident = format!("broker {} does not start: {reason}", at + 1);
+                seat.incidents.push((now, incident));
+                true
+            }
             Status::Running { why_not_ready, .. } => {
                 if why_not_ready().is_empty() {
                     seat.unready_since = None;
@@ -176,6 +190,10 @@ impl Cluster {
         let is_late = since + nanos(PATIENCE) <= now;
         let node = seat.node;
         let in_transition = matches!(seat.status, Status::Starting | Status::Stopping);
+        if is_late && let Status::Running { why_not_ready, .. } = &seat.status {
+            let incident = format!("broker {}: {}", at + 1, why_not_ready().join("; "));
+            seat.incidents.push((now, incident));
+        }
         drop(seats);
         if (is_late && !in_transition) || must_restart {
             self.machines.kill(node);
@@ -303,6 +321,31 @@ impl Cluster {
         }
     }
 
+    /// When brokers did not start or were not ready for long, and why.
+    pub fn incidents(&self) -> Vec<(Nanos, String)> {
+        self.lock().iter().flat_map(|seat| seat.incidents.iter().cloned()).collect()
+    }
+
+    /// The processes of the brokers that are up.
+    pub fn processes(&self) -> Vec<Process> {
+        let seats = self.lock();
+        let processes = seats.iter().filter_map(|seat| seat.process);
+        processes.filter(|process| self.machines.world().is_alive(*process)).collect()
+    }
+
+    /// Gives `see` what shows the ends of the partitions of `process`, if it serves.
+    pub fn with_ends(
+        &self,
+        process: Process,
+        see: impl FnOnce(&dyn Fn(&mut dyn FnMut(&str, i32, PartitionEnds))),
+    ) {
+        let seats = self.lock();
+        let seat = seats.iter().find(|seat| seat.process == Some(process));
+        if let Some(Seat { status: Status::Running { ends, .. }, .. }) = seat {
+            see(ends);
+        }
+    }
+
     /// How often brokers were started.
     pub fn starts(&self) -> u64 {
         self.lock().iter().map(|seat| seat.starts).sum()
@@ -323,7 +366,8 @@ async fn serve(runtime: Runtime, config: BrokerConfig, seats: Arc<Mutex<Vec<Seat
         Ok(broker) => {
             let (stop, stopped) = oneshot::channel();
             let why_not_ready = Box::new(broker.readiness());
-            lock(&seats)[at].status = Status::Running { why_not_ready, stop };
+            let ends = Box::new(broker.ends());
+            lock(&seats)[at].status = Status::Running { why_not_ready, ends, stop };
             if stopped.await.is_err() {
                 // Replaced by a later process' status: this one is gone by then.
                 return;

@@ -360,6 +360,7 @@ impl Faults {
             let node = self.cluster.node(id);
             let machine = self.machines.machine(node);
             machine.disk.heal();
+            machine.clock.set_right();
             self.world.resume(node);
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Start at [`recover_twice`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use broker::{Broker, BrokerConfig};
@@ -15,6 +15,7 @@ use runtime::sync::oneshot;
 
 use crate::disk::{DiskImage, DiskProfile};
 use crate::machine::Machines;
+use crate::scenario::{Scenario, TopicSpec};
 use crate::world::NodeId;
 
 /// A start takes no longer than this, in simulated time.
@@ -23,13 +24,13 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const METADATA: &str = "/__klamm_metadata-";
 
 /// Cuts the power of `node` and recovers its disk twice elsewhere; returns the disk and what
-/// differs. A loss of power may leave a torn end in a log that `may_be_torn`: the first recovery
-/// cuts it off.
+/// differs. The first recovery may cut a torn end off a log whose topic asks for no syncs, and
+/// finishes the swap of a compaction that the cut came into.
 pub async fn recover_twice(
     machines: &Machines,
     node: NodeId,
     config: &BrokerConfig,
-    may_be_torn: impl Fn(&str) -> bool,
+    scenario: &Scenario,
 ) -> (DiskImage, Vec<String>) {
     machines.power_loss(node);
     let mut image = machines.machine(node).disk.snapshot();
@@ -37,10 +38,9 @@ pub async fn recover_twice(
     for times in ["once", "twice"] {
         match recover(machines, &image, config, times).await {
             Ok(recovered) => {
-                let is_first = times == "once";
-                findings.extend(differences(&image, &recovered, |log, before, after| {
-                    is_first && may_be_torn(log) && before.starts_with(after)
-                }));
+                let allowed =
+                    if times == "once" { Allowed::of(&image, scenario) } else { Allowed::none() };
+                findings.extend(differences(&image, &recovered, scenario, &allowed));
                 image = recovered;
             }
             Err(reason) => {
@@ -95,18 +95,58 @@ fn records(image: &DiskImage) -> BTreeMap<String, Vec<u8>> {
     logs
 }
 
+/// What a recovery may change.
+struct Allowed {
+    /// Logs whose end may be torn.
+    torn: BTreeSet<String>,
+    /// Logs with a swap under way.
+    swapped: BTreeSet<String>,
+}
+
+impl Allowed {
+    fn none() -> Allowed {
+        Allowed { torn: BTreeSet::new(), swapped: BTreeSet::new() }
+    }
+
+    fn of(image: &DiskImage, scenario: &Scenario) -> Allowed {
+        let mut allowed = Allowed::none();
+        for (path, _) in image.files() {
+            let Some((log, file)) = path.rsplit_once('/') else { continue };
+            if topic_of(log, scenario).is_some_and(|topic| topic.rules().is_lost_with_power) {
+                allowed.torn.insert(log.to_owned());
+            }
+            if file.ends_with(".swap") {
+                allowed.swapped.insert(log.to_owned());
+            }
+        }
+        allowed
+    }
+
+    fn allows(&self, log: &str, before: &[u8], after: &[u8]) -> bool {
+        self.swapped.contains(log) || (self.torn.contains(log) && before.starts_with(after))
+    }
+}
+
+/// The topic of the scenario whose partition is in the directory `log`.
+fn topic_of<'a>(log: &str, scenario: &'a Scenario) -> Option<&'a TopicSpec> {
+    let name = log.rsplit_once('/').map_or(log, |(_, name)| name);
+    scenario.topics.get(name.rsplit_once('-')?.0)
+}
+
 fn differences(
     before: &DiskImage,
     after: &DiskImage,
-    is_allowed: impl Fn(&str, &[u8], &[u8]) -> bool,
+    scenario: &Scenario,
+    allowed: &Allowed,
 ) -> Vec<String> {
     let (before, after) = (records(before), records(after));
     let mut findings = Vec::new();
     for (log, bytes) in &before {
         match after.get(log) {
             // Left over from a topic that was deleted.
-            None => {}
-            Some(recovered) if recovered == bytes || is_allowed(log, bytes, recovered) => {}
+            None if topic_of(log, scenario).is_none() => {}
+            None => findings.push(format!("recovery takes {log} away, {} bytes", bytes.len())),
+            Some(recovered) if recovered == bytes || allowed.allows(log, bytes, recovered) => {}
             Some(recovered) => {
                 let same = bytes.iter().zip(recovered).take_while(|(a, b)| a == b).count();
                 findings.push(format!(
@@ -117,5 +157,8 @@ fn differences(
             }
         }
     }
+    let new = after.iter().filter(|(log, bytes)| !bytes.is_empty() && !before.contains_key(*log));
+    findings
+        .extend(new.map(|(log, bytes)| format!("recovery brings {log}, {} bytes", bytes.len())));
     findings
 }

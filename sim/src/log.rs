@@ -71,16 +71,15 @@ impl Capture {
         self.caught.lock().unwrap_or_else(PoisonError::into_inner).probes.clone()
     }
 
-    /// ERROR lines of the healed world.
-    pub fn unexpected(&self) -> Vec<LogLine> {
+    /// ERROR lines that nothing explains: those before a disk first failed a broker, and those long
+    /// after everything was healed.
+    pub fn unexpected(&self, since_damage: Option<Nanos>) -> Vec<LogLine> {
         const GRACE: Nanos = 5_000_000_000;
         let caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(healed_at) = caught.healed_at else { return Vec::new() };
-        let lines = caught.lines.iter();
-        lines
-            .filter(|line| line.level == Level::ERROR && healed_at + GRACE < line.at)
-            .cloned()
-            .collect()
+        let healed = caught.healed_at.map_or(Nanos::MAX, |at| at.saturating_add(GRACE));
+        let since = since_damage.unwrap_or(Nanos::MAX);
+        let errors = caught.lines.iter().filter(|line| line.level == Level::ERROR);
+        errors.filter(|line| line.at < since || healed < line.at).cloned().collect()
     }
 
     /// Stops catching.
@@ -117,6 +116,9 @@ impl Subscriber for Catcher {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        if self.world.is_dropping() {
+            return;
+        }
         let mut text = Text::default();
         event.record(&mut text);
         if event.metadata().target() == PROBES {

@@ -11,7 +11,11 @@ mod content;
 mod lookups;
 mod producers;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use broker::BrokerConfig;
+use protocol::records::Batch;
 use runtime::Runtime;
 use runtime::sync::oneshot;
 use storage::{Log, LogConfig, LogDir, LogDirOptions, LogName};
@@ -23,19 +27,32 @@ use content::Content;
 /// Files held open while it looks.
 const OPEN_FILES_MAX: usize = 64;
 
-/// Opens every log of `image` and says where it contradicts its own files.
-pub async fn audit(machines: &Machines, image: &DiskImage, config: &BrokerConfig) -> Vec<String> {
+/// Opening and reading everything takes no longer than this, in simulated time.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Opens every log of `image` and says where it contradicts its own files, or what clients were
+/// told: `ends` are those of partitions, by name, that must be there.
+pub async fn audit(
+    machines: &Machines,
+    image: &DiskImage,
+    config: &BrokerConfig,
+    ends: &BTreeMap<String, i64>,
+) -> Vec<String> {
     let node = machines.add("auditor", DiskProfile::default());
     machines.machine(node).disk.restore(image);
     let (tell, told) = oneshot::channel();
-    let (image, config) = (image.clone(), config.clone());
+    let (image, config, ends) = (image.clone(), config.clone(), ends.clone());
     machines.start(node, |runtime| async move {
-        let findings = audit_dir(&runtime, &image, &config).await;
+        let findings = audit_dir(&runtime, &image, &config, &ends).await;
         let findings = findings.unwrap_or_else(|error| vec![format!("{error}")]);
         // Who asked waits for it.
         let _ = tell.send(findings);
     });
-    let findings = told.await.unwrap_or_else(|_| vec!["the audit panicked".to_owned()]);
+    let limit = machines.world().sleep(LIMIT);
+    let findings = runtime::select! {
+        findings = told => findings.unwrap_or_else(|_| vec!["the audit panicked".to_owned()]),
+        () = limit => vec![format!("the logs are not read after {LIMIT:?}")],
+    };
     machines.kill(node);
     findings
 }
@@ -44,6 +61,7 @@ async fn audit_dir(
     runtime: &Runtime,
     image: &DiskImage,
     config: &BrokerConfig,
+    ends: &BTreeMap<String, i64>,
 ) -> Result<Vec<String>, storage::LogDirError> {
     let options = LogDirOptions {
         path: config.log_dir.clone(),
@@ -53,14 +71,23 @@ async fn audit_dir(
     };
     let dir = LogDir::open(runtime.clone(), options).await?;
     let mut findings = Vec::new();
+    let mut missing = ends.clone();
     for found in dir.found() {
         let name = &found.name;
+        let told = missing.remove(&name.to_string());
         let place = format!("{}/{name}/", config.log_dir.display());
         match dir.open_log(name, LogConfig::default()).await {
-            Ok(log) => findings.extend(audit_log(name, &log, &Content::of(image, &place)).await),
+            Ok(log) => {
+                let end = log.log_end().0;
+                if let Some(told) = told.filter(|told| *told != end) {
+                    findings.push(format!("{name}: ends at {end}, clients were told {told}"));
+                }
+                findings.extend(audit_log(name, &log, &Content::of(image, &place)).await);
+            }
             Err(error) => findings.push(format!("{name} does not open: {error}")),
         }
     }
+    findings.extend(missing.keys().map(|name| format!("{name} is not there")));
     Ok(findings)
 }
 
@@ -71,7 +98,20 @@ async fn audit_log(name: &LogName, log: &Log, content: &Content) -> Vec<String> 
     {
         findings.push(format!("ends at {} and has records up to {end}", log.log_end()));
     }
+    findings.extend(epochs(log, &content.batches));
     findings.extend(producers::differences(&content.batches, &log.producers()));
     findings.extend(lookups::differences(&log.reader(), content).await);
     findings.iter().map(|finding| format!("{name}: {finding}")).collect()
+}
+
+/// Batches that were written in another leader epoch than the checkpoint of epochs says.
+fn epochs(log: &Log, batches: &[Batch]) -> Vec<String> {
+    let reader = log.reader();
+    let here = batches.iter().filter(|batch| batch.header.last_offset() >= reader.log_start());
+    let wrong = here.filter_map(|Batch { header, .. }| {
+        let (at, wrote) = (header.last_offset(), header.leader_epoch);
+        let told = reader.leader_epoch_of(at);
+        (told != Some(wrote)).then(|| format!("offset {at} is of epoch {wrote}, told as {told:?}"))
+    });
+    wrong.collect()
 }

@@ -224,11 +224,31 @@ impl SimDisk {
         Some(state.tree.content(inode).ok()?.durable().to_vec())
     }
 
+    /// Shows `see` the bytes that [`SimDisk::durable`] would copy.
+    pub fn with_durable<T>(
+        &self,
+        path: impl AsRef<Path>,
+        see: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
+        let path = normal(path.as_ref()).ok()?;
+        let state = self.lock();
+        let inode = state.tree.find_durable(&path)?;
+        Some(see(state.tree.content(inode).ok()?.durable()))
+    }
+
     /// All files with their lengths, by path.
     pub fn files(&self) -> Vec<(Arc<str>, u64)> {
         let state = self.lock();
         let len = |inode| state.tree.content(inode).map_or(0, |content| content.len());
         state.tree.files().into_iter().map(|(path, inode)| (path, len(inode))).collect()
+    }
+
+    /// The last paths of files that are open and have no name any more.
+    pub fn nameless_open_files(&self) -> Vec<Arc<str>> {
+        let state = self.lock();
+        let inodes = state.tree.inodes.values();
+        let nameless = inodes.filter(|inode| !inode.is_linked && 0 < inode.opens);
+        nameless.map(|inode| Arc::clone(&inode.path)).collect()
     }
 
     /// Bytes that were written to files and wait for a sync.

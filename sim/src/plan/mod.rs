@@ -240,6 +240,22 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether it is a disk that fails: a broker may say so, and stop.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(
+            self.family(),
+            Family::SyncError
+                | Family::WriteError
+                | Family::ReadError
+                | Family::DiskFull
+                | Family::DiskSlow
+                | Family::Rot
+                | Family::Misdirect
+        )
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.when, self.what)

@@ -34,6 +34,11 @@ impl MachineClock {
         self.skew_millis.fetch_add(millis, Ordering::Relaxed);
     }
 
+    /// The wall clock is right again, but for what drift has made of it.
+    pub fn set_right(&self) {
+        self.skew_millis.store(0, Ordering::Relaxed);
+    }
+
     fn drift(&self) -> i128 {
         i128::from(self.drift_ppm.load(Ordering::Relaxed))
     }

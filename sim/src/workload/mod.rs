@@ -130,6 +130,19 @@ impl Work {
         &self.roles
     }
 
+    /// No producer takes more records from its share.
+    pub fn stop_sending(&self) {
+        for share in &self.shares {
+            share.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing but a client's wish deletes the last record of a key from `partition`.
+    pub fn is_lasting(&self, partition: &Partition) -> bool {
+        let topic = self.scenario.topics.get(&*partition.topic);
+        topic.is_some_and(|topic| !topic.rules().is_retained) && self.scenario.workload.trims == 0
+    }
+
     /// Whether every producer has sent its share.
     pub fn is_sent(&self) -> bool {
         self.shares.iter().all(|share| share.load(Ordering::Relaxed) == 0)

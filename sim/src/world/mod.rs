@@ -16,15 +16,16 @@ mod tasks;
 mod time;
 pub mod trace;
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use runtime::{RandomStream, split_seed};
 
 pub use tasks::Panic;
-use tasks::{Parked, Tasks, Woken, lock};
+use tasks::{Parked, Tasks, Watcher, Woken, lock};
 use time::{Agenda, Event};
 pub use time::{Nanos, Sleep};
 pub use trace::Kind;
@@ -80,6 +81,8 @@ struct Inner {
     trace: Mutex<Trace>,
     is_recording: bool,
     panics: Mutex<Vec<Panic>>,
+    watcher: Mutex<Option<Watcher>>,
+    is_dropping: AtomicBool,
 }
 
 /// Why a run ended without a result.
@@ -107,6 +110,8 @@ impl World {
             trace: Mutex::new(Trace::new(is_recording)),
             is_recording,
             panics: Mutex::default(),
+            watcher: Mutex::default(),
+            is_dropping: AtomicBool::new(false),
         }));
         let supervisor = world.add_node("supervisor");
         world.start_process(supervisor);
@@ -199,6 +204,11 @@ impl World {
     /// How many times a task was polled.
     pub fn polls(&self) -> u64 {
         lock(&self.0.tasks).polls()
+    }
+
+    /// How many tasks of `process` have not ended, by their names.
+    pub fn task_names(&self, process: Process) -> BTreeMap<&'static str, usize> {
+        lock(&self.0.tasks).names(process)
     }
 
     /// How many tasks of `process` have not ended.
@@ -348,7 +358,15 @@ impl World {
             state.is_paused = false;
             state.parked.clear();
         }
+        self.0.is_dropping.store(true, Ordering::Relaxed);
         self.drop_tasks(process);
+        self.0.is_dropping.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the futures of a process that has ended are being dropped: what they say in their
+    /// drops nobody hears, since a process that was killed runs no destructors.
+    pub fn is_dropping(&self) -> bool {
+        self.0.is_dropping.load(Ordering::Relaxed)
     }
 
     /// Stops the process of `node` where it stands; the world goes on around it.

@@ -29,6 +29,9 @@ const POLL_DELAY_SPREAD: u64 = 1_900;
 const LONG_DELAY_ONE_IN: u64 = 256;
 const LONG_DELAY_MAX: u64 = 300_000;
 
+/// Who is called after the polls of tasks of a name.
+pub(super) type Watcher = (&'static str, Box<dyn FnMut(Process) + Send>);
+
 /// Tasks that were woken since the executor last looked.
 pub(super) type Woken = Arc<Mutex<Vec<TaskId>>>;
 
@@ -99,6 +102,17 @@ impl Tasks {
     /// How many tasks of `process` have not ended.
     pub(super) fn count(&self, process: Process) -> usize {
         self.alive.get(&process).map_or(0, BTreeSet::len)
+    }
+
+    /// The same, by their names.
+    pub(super) fn names(&self, process: Process) -> BTreeMap<&'static str, usize> {
+        let mut names = BTreeMap::new();
+        for id in self.alive.get(&process).into_iter().flatten() {
+            if let Some(task) = self.tasks.get(id.0).and_then(Option::as_deref) {
+                *names.entry(task.name).or_default() += 1;
+            }
+        }
+        names
     }
 
     fn get(&mut self, id: TaskId) -> Option<&mut Task> {
@@ -176,6 +190,7 @@ impl World {
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.as_mut().poll(&mut Context::from_waker(&waker))
         }));
+        self.tell_watcher(name, process);
         let ended = match polled {
             Ok(Poll::Pending) => match self.put_back(id, future) {
                 None => return,
@@ -196,6 +211,29 @@ impl World {
         if let Some(task) = task {
             end(&task.join, ended);
         }
+    }
+
+    /// Calls `watcher` after every poll of a task called `task`, from now on.
+    pub fn watch_polls(&self, task: &'static str, watcher: impl FnMut(Process) + Send + 'static) {
+        let earlier = lock(&self.0.watcher).replace((task, Box::new(watcher)));
+        drop(earlier);
+    }
+
+    /// Calls no watcher of polls any more.
+    pub fn unwatch_polls(&self) {
+        let earlier = lock(&self.0.watcher).take();
+        drop(earlier);
+    }
+
+    fn tell_watcher(&self, name: &'static str, process: Process) {
+        let is_watched = lock(&self.0.watcher).as_ref().is_some_and(|(task, _)| *task == name);
+        if !is_watched {
+            return;
+        }
+        // Taken out meanwhile, so that it can use the world.
+        let Some((task, mut watcher)) = lock(&self.0.watcher).take() else { return };
+        watcher(process);
+        lock(&self.0.watcher).get_or_insert((task, watcher));
     }
 
     /// Keeps the future for the next poll, unless the task was aborted during this one.

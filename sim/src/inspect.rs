@@ -1,0 +1,235 @@
+//! What brokers say of their partitions, after every step of a partition's owner.
+//!
+//! In: the ends that the broker itself would act on, and the durable bytes of its disk. Out: what
+//! must not be: ends that cross or fall, and an end that is called durable and is not on the disk.
+//!
+//! A durable end is walked to once: where the last walk over a partition stopped, the next goes on.
+//!
+//! Start at [`Inspection::look`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use broker::PartitionEnds;
+use bytes::Bytes;
+use model::{Offset, TopicId};
+use protocol::records::{Batch, BatchHeader};
+
+use crate::disk::SimDisk;
+use crate::scenario::Scenario;
+use crate::world::{Nanos, Process, World};
+
+/// More findings say nothing new.
+const FINDINGS_MAX: usize = 20;
+
+/// A partition of a broker, for the life of its topic.
+type Place = (u32, TopicId, i32);
+
+/// What was last seen of a partition.
+#[derive(Clone, Copy)]
+struct Seen {
+    process: Process,
+    ends: PartitionEnds,
+    walk: Walk,
+}
+
+/// How far the durable bytes of a partition were walked.
+#[derive(Clone, Copy, Default)]
+struct Walk {
+    /// The segment, by its base offset; `None` before the first walk.
+    segment: Option<i64>,
+    /// The byte in it behind the last batch walked over.
+    position: usize,
+    /// The offset behind it.
+    next: i64,
+}
+
+#[derive(Default)]
+struct State {
+    seen: BTreeMap<Place, Seen>,
+    findings: Vec<String>,
+    looks: u64,
+}
+
+/// Watches over the partitions of all brokers; clones are the same watch.
+#[derive(Clone)]
+pub struct Inspection {
+    world: World,
+    scenario: Arc<Scenario>,
+    state: Arc<Mutex<State>>,
+}
+
+/// One partition at one moment.
+struct Look<'a> {
+    at: Nanos,
+    process: Process,
+    name: &'a str,
+    ends: PartitionEnds,
+    /// Whether acknowledged records of the topic survive a loss of power.
+    is_synced: bool,
+    /// Whether records between others may be gone.
+    is_compacted: bool,
+}
+
+impl Inspection {
+    /// Of brokers that play `scenario`.
+    pub fn new(world: &World, scenario: &Arc<Scenario>) -> Inspection {
+        let (world, scenario) = (world.clone(), Arc::clone(scenario));
+        Inspection { world, scenario, state: Arc::default() }
+    }
+
+    /// Looks at all partitions of the broker that runs as `process` and shows them by `ends`.
+    pub fn look(
+        &self,
+        process: Process,
+        disk: &SimDisk,
+        ends: &dyn Fn(&mut dyn FnMut(&str, i32, PartitionEnds)),
+    ) {
+        let at = self.world.now();
+        let mut state = self.lock();
+        state.looks += 1;
+        ends(&mut |topic, index, ends| {
+            let rules = self.scenario.topics.get(topic).map(|topic| topic.rules());
+            let rules = rules.unwrap_or_default();
+            let name = format!("{topic}-{index}");
+            let look = Look {
+                at,
+                process,
+                name: &name,
+                ends,
+                is_synced: !rules.is_lost_with_power,
+                is_compacted: rules.is_compacted,
+            };
+            state.see((process.node.0, ends.topic_id, index), &look, disk);
+        });
+    }
+
+    /// What must not be, in the order in which it was seen.
+    pub fn findings(&self) -> Vec<String> {
+        self.lock().findings.clone()
+    }
+
+    /// How often it looked.
+    pub fn looks(&self) -> u64 {
+        self.lock().looks
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn see(&mut self, place: Place, look: &Look<'_>, disk: &SimDisk) {
+        let before = self.seen.get(&place).copied();
+        if before.is_some_and(|seen| seen.process == look.process && seen.ends == look.ends) {
+            return;
+        }
+        let mut findings = crossed(&look.ends);
+        if let Some(before) = &before {
+            findings.extend(fallen(before, look));
+        }
+        let same = before.filter(|seen| seen.process == look.process);
+        let mut walk = same.map_or(Walk::default(), |seen| seen.walk);
+        if look.is_synced && !look.is_compacted {
+            let target = look.ends.durable_end;
+            let is_there = target <= look.ends.log_start
+                || walk.reaches(disk, look.name, target)
+                || walk.starts_over(disk, look.name, target);
+            if !is_there {
+                let next = walk.next;
+                findings.push(format!(
+                    "calls {target} its durable end, and the disk holds records up to {next} only"
+                ));
+            }
+        }
+        let seconds = look.at as f64 / 1e9;
+        let words = findings.iter().map(|text| format!("{} at {seconds:.6} s: {text}", look.name));
+        let room = FINDINGS_MAX.saturating_sub(self.findings.len());
+        self.findings.extend(words.take(room));
+        self.seen.insert(place, Seen { process: look.process, ends: look.ends, walk });
+    }
+}
+
+/// Ends that are not in their order.
+fn crossed(ends: &PartitionEnds) -> Vec<String> {
+    let PartitionEnds { log_start, high_watermark, durable_end, log_end, .. } = *ends;
+    let order = [
+        ("log start", log_start, "high watermark", high_watermark),
+        ("high watermark", high_watermark, "durable end", durable_end),
+        ("durable end", durable_end, "log end", log_end),
+    ];
+    let wrong = order.iter().filter(|(_, low, _, high)| high < low);
+    wrong.map(|(low, at, high, than)| format!("{low} {at} is above {high} {than}")).collect()
+}
+
+/// Ends that fell: within a process none may, over a restart only what was promised to last.
+fn fallen(before: &Seen, now: &Look<'_>) -> Vec<String> {
+    let (old, new) = (&before.ends, &now.ends);
+    let is_same = before.process == now.process;
+    let lasts = is_same || now.is_synced;
+    let mut findings = Vec::new();
+    let mut compare = |what: &str, old: Offset, new: Offset, must_last: bool| {
+        if must_last && new < old {
+            findings.push(format!("{what} fell from {old} to {new}"));
+        }
+    };
+    compare("log start", old.log_start, new.log_start, lasts);
+    compare("high watermark", old.high_watermark, new.high_watermark, lasts);
+    compare("durable end", old.durable_end, new.durable_end, lasts);
+    compare("log end", old.log_end, new.log_end, is_same);
+    if new.leader_epoch < old.leader_epoch {
+        let (old, new) = (old.leader_epoch, new.leader_epoch);
+        findings.push(format!("leader epoch fell from {old} to {new}"));
+    }
+    findings
+}
+
+impl Walk {
+    /// Whether whole, intact batches follow one another on the disk up to `target`.
+    fn reaches(&mut self, disk: &SimDisk, name: &str, target: Offset) -> bool {
+        while self.next < target.0 {
+            let Some(segment) = self.segment else { return false };
+            let path = format!("/data/{name}/{segment:020}.log");
+            let before = self.next;
+            let is_open = disk.with_durable(&path, |bytes| self.walk_over(bytes, target)).is_some();
+            if self.next == before {
+                // The next segment begins where this one ends.
+                if !is_open || segment == self.next {
+                    return false;
+                }
+                self.segment = Some(self.next);
+                self.position = 0;
+            }
+        }
+        true
+    }
+
+    fn walk_over(&mut self, bytes: &[u8], target: Offset) {
+        while self.next < target.0 {
+            let Some(rest) = bytes.get(self.position..) else { return };
+            let Ok(header) = BatchHeader::parse(rest) else { return };
+            let Some(whole) = rest.get(..header.size_bytes()) else { return };
+            let batch = Batch::parse(Bytes::copy_from_slice(whole));
+            if batch.is_ok_and(|batch| batch.verify_crc().is_err()) {
+                return;
+            }
+            self.position += header.size_bytes();
+            self.next = header.next_offset().0;
+        }
+    }
+
+    /// The same from the beginning of the last segment that begins before `target`, or the one
+    /// before, if that is the first walk or a cut of the log made the last one useless.
+    fn starts_over(&mut self, disk: &SimDisk, name: &str, target: Offset) -> bool {
+        let directory = format!("/data/{name}/");
+        let base = |path: &str| -> Option<i64> {
+            path.strip_prefix(&directory)?.strip_suffix(".log")?.parse().ok()
+        };
+        let files = disk.files();
+        let bases = files.iter().filter_map(|(path, _)| base(path)).filter(|base| *base < target.0);
+        let Some(last) = bases.max() else { return false };
+        *self = Walk { segment: Some(last), position: 0, next: last };
+        self.reaches(disk, name, target)
+    }
+}

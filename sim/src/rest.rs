@@ -1,0 +1,65 @@
+//! A broker at rest: when all clients are gone it does next to nothing, and holds on to nothing of
+//! theirs: no connection, no task, no file that is not there any more.
+//!
+//! Start at [`look`].
+
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::machine::Machines;
+use crate::world::{Process, World};
+
+/// So long nobody asks anything, after what was under way has come to its end.
+const SETTLING: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_secs(5);
+/// What the timers of a broker and of the operator take in that time.
+const POLLS_MAX: u64 = 600;
+/// Tasks that come and go, each at most so often at a time.
+const PASSING_TASKS_MAX: usize = 4;
+
+/// Waits, and says what is still there that should be gone.
+pub(crate) async fn look(world: &World, machines: &Machines, cluster: &Cluster) -> Vec<String> {
+    world.sleep(SETTLING).await;
+    let before = world.polls();
+    world.sleep(SILENCE).await;
+    let polls = world.polls() - before;
+    let mut findings = Vec::new();
+    if POLLS_MAX < polls {
+        findings
+            .push(format!("{polls} polls of tasks in {SILENCE:?} in which nobody asked anything"));
+    }
+    for process in cluster.processes() {
+        let name = world.node_name(process.node);
+        let of_broker = left_behind(world, machines, cluster, process);
+        findings.extend(of_broker.into_iter().map(|finding| format!("{name} {finding}")));
+    }
+    findings
+}
+
+fn left_behind(
+    world: &World,
+    machines: &Machines,
+    cluster: &Cluster,
+    process: Process,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    let infos = machines.network().connections();
+    let open = infos.iter().filter(|info| info.server == process.node && info.is_open).count();
+    if open > 0 {
+        findings.push(format!("has {open} connections, and every client is gone"));
+    }
+    let mut partitions = 0;
+    cluster.with_ends(process, |ends| ends(&mut |_, _, _| partitions += 1));
+    for (task, count) in world.task_names(process) {
+        let most = if task == "partition" { partitions } else { PASSING_TASKS_MAX };
+        if most < count {
+            findings.push(format!("has {count} tasks {task:?}, {most} at most make sense"));
+        }
+    }
+    let nameless = machines.machine(process.node).disk.nameless_open_files();
+    if let Some(path) = nameless.first() {
+        let count = nameless.len();
+        findings.push(format!("holds {count} files open that were removed, among them {path}"));
+    }
+    findings
+}
