@@ -70,7 +70,7 @@ pub struct Cluster {
 }
 
 /// The settings of broker `id` in `scenario`.
-fn config(scenario: &Scenario, id: u32) -> Result<BrokerConfig, String> {
+pub(crate) fn config(scenario: &Scenario, id: u32) -> Result<BrokerConfig, String> {
     let mut text = format!(
         "node.id={id}\nprocess.roles=broker,controller\nlog.dirs=/data\n\
          listeners=PLAINTEXT://0.0.0.0:{PORT}\nadvertised.listeners=PLAINTEXT://broker-{id}:{PORT}\n\

@@ -16,10 +16,7 @@ fn main() -> ExitCode {
         Ok(command::Ended::Violation) => ExitCode::from(3),
         Err(error) => {
             eprintln!("klamm-sim: {error:#}");
-            match error.downcast_ref::<sim::scenario::ScenarioError>() {
-                Some(_) => ExitCode::from(2),
-                None => ExitCode::FAILURE,
-            }
+            if command::is_misuse(&error) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Start at [`Scenario::parse`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,12 @@ impl TopicSpec {
 pub struct WorkloadSpec {
     /// Records in all, shared by the producers.
     pub records: u32,
+    /// So many of them are sent at most, at the pace of all: where a counterexample ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_after: Option<u32>,
+    /// Clients that do nothing, from 1: what a counterexample does without.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent_clients: BTreeSet<u32>,
     /// Idempotent producers: acks=all.
     pub idempotent: u32,
     /// Producers with acks=all and retries, without idempotence.
@@ -131,6 +137,8 @@ impl Default for WorkloadSpec {
     fn default() -> WorkloadSpec {
         WorkloadSpec {
             records: 1000,
+            stop_after: None,
+            silent_clients: BTreeSet::new(),
             idempotent: 2,
             at_least_once: 1,
             at_most_once: 1,
@@ -228,7 +236,19 @@ impl Scenario {
         if work.records > 0 && work.idempotent + work.at_least_once + work.at_most_once == 0 {
             return Some("workload.records are to be sent, and there is no producer".to_owned());
         }
-        None
+        if self.workload.silent_clients.contains(&0) {
+            return Some("workload.silent_clients counts from 1".to_owned());
+        }
+        if let Err(reason) = crate::cluster::config(self, 1) {
+            return Some(format!("cluster.settings: {reason}"));
+        }
+        let plan = self.plan.iter().flatten().enumerate();
+        let (brokers, clients) = (self.cluster.brokers, crate::workload::client_count(self));
+        let mut wrong = plan.filter_map(|(at, fault)| {
+            let reason = fault.what_is_wrong(brokers, clients)?;
+            Some(format!("plan, fault {at}: {reason}"))
+        });
+        wrong.next()
     }
 
     /// The scenario as a file.

@@ -51,6 +51,14 @@ pub struct Shrunk {
     pub is_minimal: bool,
 }
 
+impl Shrunk {
+    /// How many records are left.
+    pub fn records(&self) -> u32 {
+        let work = &self.scenario.workload;
+        work.stop_after.map_or(work.records, |most| most.min(work.records))
+    }
+}
+
 /// Why there is nothing to shrink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShrinkError {
@@ -109,6 +117,10 @@ pub fn shrink(
     let mut without = Vec::new();
     let mut is_minimal = true;
     for at in 0..faults.len() {
+        if !search.has_time() {
+            is_minimal = false;
+            break;
+        }
         let mut rest = faults.clone();
         let fault = rest.remove(at);
         let other = Scenario { plan: Some(rest), ..search.scenario.clone() };
@@ -176,30 +188,31 @@ impl Search {
         Ok(faults)
     }
 
-    /// Fewer records and fewer clients, as long as it still fails.
+    /// Fewer records and fewer clients, as long as it still fails. The pace and the numbers of the
+    /// others stay as they were, so that up to its end the run is the same.
     fn smaller_workload(&mut self) -> Result<(), ShrinkError> {
-        while self.scenario.workload.records > 10 && self.has_time() {
+        self.fewest_records()?;
+        for client in 1..=client_count(&self.scenario) {
             let mut smaller = self.scenario.clone();
-            smaller.workload.records /= 2;
-            if !self.accept(smaller)? {
-                break;
+            smaller.workload.silent_clients.insert(client);
+            if self.has_time() {
+                self.accept(smaller)?;
             }
         }
-        let cuts: [fn(&mut Scenario); 6] = [
-            |scenario| scenario.workload.readers = 0,
-            |scenario| scenario.workload.at_most_once = 0,
-            |scenario| scenario.workload.at_least_once = 0,
-            |scenario| scenario.workload.idempotent = scenario.workload.idempotent.min(1),
-            |scenario| scenario.workload.admin_requests = 0,
-            |scenario| scenario.workload.short_lived_topics = 0,
-        ];
-        for cut in cuts {
+        self.fewest_records()
+    }
+
+    /// Ends the work as early as it still fails.
+    fn fewest_records(&mut self) -> Result<(), ShrinkError> {
+        let work = &self.scenario.workload;
+        let (mut passes, mut fails) = (0, work.stop_after.unwrap_or(work.records));
+        while passes + 1 < fails && self.has_time() {
+            let middle = u32::midpoint(passes, fails);
             let mut smaller = self.scenario.clone();
-            cut(&mut smaller);
-            let work = &smaller.workload;
-            let has_producer = work.idempotent + work.at_least_once + work.at_most_once > 0;
-            if has_producer && smaller != self.scenario && self.has_time() {
-                self.accept(smaller)?;
+            smaller.workload.stop_after = Some(middle);
+            match self.accept(smaller)? {
+                true => fails = middle,
+                false => passes = middle,
             }
         }
         Ok(())

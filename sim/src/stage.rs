@@ -234,10 +234,11 @@ impl Stage {
         let lasting: BTreeSet<Partition> =
             self.work.partitions().into_iter().filter(|at| self.work.is_lasting(at)).collect();
         loop {
-            let roles = self.work.roles().iter().zip(clients);
-            let alive = roles.filter(|(_, node)| self.world.process(**node).is_some());
-            let mut readers = alive.filter_map(|(role, _)| match role {
-                Role::Read(reader) => Some(*reader),
+            let roles = self.work.roles().iter().zip(clients).enumerate();
+            let mut readers = roles.filter_map(|(client, (role, node))| match role {
+                Role::Read(reader) if !self.work.is_silent(client) => {
+                    self.world.process(*node).map(|_| *reader)
+                }
                 _ => None,
             });
             let reached = self.reached(producer);

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::plan::Family;
 use crate::run::{Report, Watch, run};
@@ -27,6 +28,8 @@ pub struct Done {
     pub seed: u64,
     /// What the run came to, or what is wrong with the scenario.
     pub outcome: Result<Report, String>,
+    /// The time of a core that it took.
+    pub cpu: Duration,
 }
 
 /// Runs every seed of `seeds` on every scenario, `jobs` at once, and tells each result to `each`, in
@@ -52,8 +55,9 @@ pub fn sweep(
             let (tell, queue) = (tell.clone(), &queue);
             scope.spawn(move || {
                 while let Some((scenario, seed)) = pop(queue) {
-                    let outcome = run_alone(&scenarios[scenario].scenario, seed, Watch::default());
-                    if tell.send(Done { scenario, seed, outcome }).is_err() {
+                    let (outcome, cpu) =
+                        run_timed(&scenarios[scenario].scenario, seed, Watch::default());
+                    if tell.send(Done { scenario, seed, outcome, cpu }).is_err() {
                         return;
                     }
                 }
@@ -80,14 +84,39 @@ const STACK_BYTES: usize = 8 << 20;
 /// # Errors
 /// What is wrong with the scenario.
 pub fn run_alone(scenario: &Arc<Scenario>, seed: u64, watch: Watch) -> Result<Report, String> {
+    run_timed(scenario, seed, watch).0
+}
+
+/// The same, and how much of a core's time it took.
+fn run_timed(
+    scenario: &Arc<Scenario>,
+    seed: u64,
+    watch: Watch,
+) -> (Result<Report, String>, Duration) {
     let scenario = Arc::clone(scenario);
     let builder = thread::Builder::new().name(SEED_THREAD.to_owned()).stack_size(STACK_BYTES);
-    let thread = builder.spawn(move || run(&scenario, seed, watch));
-    let thread = thread.map_err(|error| format!("start a thread: {error}"))?;
+    let begun = Instant::now();
+    let thread = builder.spawn(move || {
+        let outcome = run(&scenario, seed, watch);
+        (outcome, thread_cpu().unwrap_or_else(|| begun.elapsed()))
+    });
+    let thread = match thread {
+        Ok(thread) => thread,
+        Err(error) => return (Err(format!("start a thread: {error}")), Duration::ZERO),
+    };
     match thread.join() {
-        Ok(outcome) => outcome,
-        Err(_) => Err(format!("the simulator itself panicked on seed {seed:#x}")),
+        Ok((outcome, cpu)) => (outcome, cpu),
+        Err(_) => {
+            let error = format!("the simulator itself panicked on seed {seed:#x}");
+            (Err(error), begun.elapsed())
+        }
     }
+}
+
+/// What this thread has had of a core, where the system tells (Linux: nanoseconds, then others).
+fn thread_cpu() -> Option<Duration> {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    told.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// The name of a run's thread.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sim::scenario::Scenario;
+use sim::scenario::{Scenario, ScenarioError};
+use sim::shrink::ShrinkError;
 use sim::sweep::Named;
 
 /// klamm's brokers and clients in a simulated world with faults, by seed.
@@ -66,6 +67,16 @@ struct Common {
     output: Output,
 }
 
+/// The command asks for something that can not be: the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misuse(String);
+
+/// Whether `error` is the fault of who wrote the command or the scenario.
+pub(crate) fn is_misuse(error: &anyhow::Error) -> bool {
+    error.is::<Misuse>() || error.is::<ScenarioError>() || error.is::<ShrinkError>()
+}
+
 pub(crate) fn execute(cli: &Cli) -> Result<Ended> {
     match &cli.command {
         Command::Run(run) => run.execute(),
@@ -84,7 +95,7 @@ fn read_scenarios(paths: &[PathBuf]) -> Result<Vec<Named>> {
         collect(path, &mut files)?;
     }
     if files.is_empty() {
-        bail!("no scenario (*.toml) in {paths:?}");
+        bail!(Misuse(format!("no scenario (*.toml) in {paths:?}")));
     }
     files.iter().map(|path| read_scenario(path)).collect()
 }

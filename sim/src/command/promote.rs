@@ -8,7 +8,7 @@ use sim::run::Watch;
 use sim::scenario::Scenario;
 use sim::sweep::run_alone;
 
-use super::{Ended, read_scenario};
+use super::{Common, Ended, Misuse, Output, read_scenario};
 
 #[derive(Args)]
 pub(super) struct Promote {
@@ -19,6 +19,8 @@ pub(super) struct Promote {
     /// What went wrong, why, and what was done: it opens the file.
     #[arg(long)]
     story: String,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Promote {
@@ -26,10 +28,11 @@ impl Promote {
         let named = read_scenario(&self.from)?;
         let scenario = &named.scenario;
         if scenario.plan.is_none() || scenario.seed.is_none() {
-            bail!("{} has no plan and seed of its own: shrink it first", named.name);
+            let name = named.name;
+            bail!(Misuse(format!("{name} has no plan and seed of its own: shrink it first")));
         }
         if self.to.exists() {
-            bail!("{} is there already", self.to.display());
+            bail!(Misuse(format!("{} is there already", self.to.display())));
         }
         let story = format!("{}\n", self.story.trim());
         let promoted = Scenario { story, ..(**scenario).clone() };
@@ -37,11 +40,25 @@ impl Promote {
             .with_context(|| format!("write {}", self.to.display()))?;
         let seed = scenario.seed.unwrap_or(0);
         let report = run_alone(scenario, seed, Watch::default()).map_err(|error| anyhow!(error))?;
-        match report.failures().first() {
-            Some((_, text)) => println!("fails now: {text}"),
-            None => println!("passes now: with the bug it must fail, see that it does"),
+        let finding = report.failures().into_iter().next();
+        match self.common.output {
+            Output::Json => {
+                let (check, text) = finding.unzip();
+                let to = self.to.display().to_string();
+                let (seed, hash) = (format!("{seed:#x}"), format!("{:032x}", report.hash));
+                let json = serde_json::json!({
+                    "to": to, "seed": seed, "hash": hash, "check": check, "finding": text,
+                });
+                println!("{json:#}");
+            }
+            Output::Text => {
+                match finding {
+                    Some((_, text)) => println!("fails now: {text}"),
+                    None => println!("passes now: with the bug it must fail, see that it does"),
+                }
+                println!("{}", self.to.display());
+            }
         }
-        println!("{}", self.to.display());
         Ok(Ended::Clean)
     }
 }

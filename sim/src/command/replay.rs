@@ -11,7 +11,7 @@ use sim::world::Kind;
 use sim::world::trace::{Line, with_names};
 
 use super::seeds::parse_seed;
-use super::{Common, Ended, Output, read_scenario};
+use super::{Common, Ended, Misuse, Output, read_scenario};
 
 /// Where the text of a line begins, for people.
 const NODE_WIDTH: usize = 10;
@@ -59,7 +59,8 @@ impl Replay {
         let watch = Watch { is_recording: true };
         let report = run_alone(&named.scenario, seed, watch).map_err(|error| anyhow!(error))?;
         if let Some(unknown) = self.node.iter().find(|name| !report.nodes.contains(name)) {
-            bail!("there is no node {unknown:?}; there are {}", report.nodes.join(", "));
+            let nodes = report.nodes.join(", ");
+            bail!(Misuse(format!("there is no node {unknown:?}; there are {nodes}")));
         }
         let mut out = BufWriter::new(io::stdout().lock());
         let written = match self.common.output {

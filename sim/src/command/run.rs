@@ -43,6 +43,9 @@ pub(super) struct Run {
     common: Common,
 }
 
+/// No run may take more of a core's time.
+const CPU_MAX: Duration = Duration::from_secs(10);
+
 /// A seed that failed.
 struct Failure {
     scenario: String,
@@ -67,6 +70,8 @@ struct Sum {
     unrepeatable: Vec<(String, u64, String)>,
     repeated: u64,
     figures: BTreeMap<&'static str, u64>,
+    /// The time of a core that each run took.
+    cpu: Vec<Duration>,
 }
 
 impl Sum {
@@ -113,18 +118,23 @@ impl Run {
         let mut sum = Sum::default();
         let mut broken = None;
         sweep(&scenarios, self.seeds.clone(), jobs, |done| {
-            let Done { scenario, seed, outcome } = done;
+            let Done { scenario, seed, outcome, cpu } = done;
             let Named { name, .. } = &scenarios[scenario];
+            sum.cpu.push(cpu);
             match outcome {
                 Ok(report) => {
                     sum.add(name, &report);
-                    let is_picked = self.repeat_one_in > 0 && seed % self.repeat_one_in == 0;
-                    if is_picked || !report.failures().is_empty() {
-                        let repeats = sum.repeats.entry(name.clone()).or_default();
+                    sum.slow(name, &report, cpu);
+                    let repeats = sum.repeats.entry(name.clone()).or_default();
+                    // By a hash, so that no sweep leaves out the same seeds; one of each at least.
+                    let picked = self.repeat_one_in > 0
+                        && (repeats.is_empty()
+                            || report.hash % u128::from(self.repeat_one_in) == 0);
+                    if picked || !report.failures().is_empty() {
                         repeats.push((seed, report.hash));
                     }
                 }
-                Err(error) => broken = Some(anyhow!("{name}, seed {seed}: {error}")),
+                Err(error) => broken = Some(anyhow!("{name}, seed {seed:#x}: {error}")),
             }
             progress.inc(1);
             if !sum.failures.is_empty() {
@@ -133,16 +143,17 @@ impl Run {
             broken.is_none() && sum.failures.len() < self.failures_max
         });
         progress.finish_and_clear();
-        if let Some(error) = broken {
-            return Err(error);
-        }
         let took = begun.elapsed();
-        if self.repeat_one_in > 0 {
-            sum.repeat(jobs)?;
+        if self.repeat_one_in > 0 && broken.is_none() {
+            broken = sum.repeat(jobs).err();
         }
         match self.common.output {
-            Output::Text => sum.print(took, jobs),
-            Output::Json => println!("{:#}", sum.to_json(took, jobs)),
+            Output::Text => sum.print(took),
+            Output::Json => println!("{:#}", sum.to_json(took)),
+        }
+        // What was found until then is told all the same.
+        if let Some(error) = broken {
+            return Err(error);
         }
         let gaps = if self.require_coverage { sum.gaps() } else { Vec::new() };
         for gap in &gaps {
@@ -212,11 +223,38 @@ impl Sum {
         weak.chain(unreached.map(|probe| format!("no run got to \"{probe}\""))).collect()
     }
 
-    fn per_core_minute(&self, took: Duration, jobs: usize) -> f64 {
-        self.runs as f64 / took.as_secs_f64().max(1e-9) * 60.0 / jobs as f64
+    /// Runs for a minute of one core, whatever else the machine does.
+    fn per_core_minute(&self) -> f64 {
+        let cpu: Duration = self.cpu.iter().sum();
+        self.runs as f64 / cpu.as_secs_f64().max(1e-9) * 60.0
     }
 
-    fn print(&self, took: Duration, jobs: usize) {
+    /// The time of a core that so many of a thousand runs stay below, in milliseconds.
+    fn cpu_millis(&self, permille: usize) -> f64 {
+        let mut sorted = self.cpu.clone();
+        sorted.sort_unstable();
+        let at = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
+        sorted.get(at).map_or(0.0, |cpu| cpu.as_secs_f64() * 1000.0)
+    }
+
+    /// A run that takes for ever is a finding of its own.
+    fn slow(&mut self, name: &str, report: &Report, cpu: Duration) {
+        if cpu <= CPU_MAX {
+            return;
+        }
+        let text = format!("slow: {:.1} s of a core for one run", cpu.as_secs_f64());
+        let finding = ("slow".to_owned(), text);
+        let (seed, hash) = (report.seed, report.hash);
+        match self.failures.iter_mut().find(|known| known.seed == seed && known.scenario == name) {
+            Some(known) => known.findings.push(finding),
+            None => {
+                let (scenario, findings) = (name.to_owned(), vec![finding]);
+                self.failures.push(Failure { scenario, seed, hash, findings });
+            }
+        }
+    }
+
+    fn print(&self, took: Duration) {
         for failure in &self.failures {
             println!("{} --seed {:#x}", failure.scenario, failure.seed);
             const SHOWN: usize = 5;
@@ -255,19 +293,21 @@ impl Sum {
         println!("records: {}", figures.join(", "));
         println!(
             "{} seeds in {:.1} s: {:.0} per core-minute, {} failing; {} run twice, {} of them differ; \
-             {:.0} simulated s and {} events in each",
+             {:.0} simulated s and {} events in each, {:.0} ms of a core at the median, {:.0} at p99",
             self.runs,
             took.as_secs_f64(),
-            self.per_core_minute(took, jobs),
+            self.per_core_minute(),
             self.failures.len(),
             self.repeated,
             self.unrepeatable.len(),
             self.simulated.as_secs_f64() / self.runs.max(1) as f64,
             self.events / self.runs.max(1),
+            self.cpu_millis(500),
+            self.cpu_millis(990),
         );
     }
 
-    fn to_json(&self, took: Duration, jobs: usize) -> serde_json::Value {
+    fn to_json(&self, took: Duration) -> serde_json::Value {
         let failures: Vec<_> = self
             .failures
             .iter()
@@ -303,7 +343,8 @@ impl Sum {
         json!({
             "runs": self.runs,
             "seconds": took.as_secs_f64(),
-            "per_core_minute": self.per_core_minute(took, jobs),
+            "per_core_minute": self.per_core_minute(),
+            "cpu_ms": { "p50": self.cpu_millis(500), "p99": self.cpu_millis(990), "max": self.cpu_millis(1000) },
             "events": self.events,
             "figures": self.figures,
             "faults": faults,

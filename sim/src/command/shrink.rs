@@ -58,7 +58,9 @@ impl Shrink {
             if shrunk.is_minimal { "minimal" } else { "not minimal: out of runs or time" };
         println!(
             "plan: {faults} faults (was {}), {} records, {} runs; {minimal}",
-            shrunk.faults_before, shrunk.scenario.workload.records, shrunk.runs
+            shrunk.faults_before,
+            shrunk.records(),
+            shrunk.runs
         );
         for (fault, finding) in &shrunk.without {
             let without = match finding {
@@ -89,7 +91,7 @@ fn to_json(shrunk: &Shrunk, seed: u64) -> serde_json::Value {
         "hash": format!("{:032x}", shrunk.hash),
         "faults_before": shrunk.faults_before,
         "faults": faults,
-        "records": shrunk.scenario.workload.records,
+        "records": shrunk.records(),
         "runs": shrunk.runs,
         "is_minimal": shrunk.is_minimal,
     })

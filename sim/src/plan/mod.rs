@@ -10,6 +10,7 @@ mod draw;
 
 use std::fmt;
 
+use protocol::ApiKey;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use draw::Dice;
@@ -240,7 +241,40 @@ impl Action {
     }
 }
 
+impl Fault {
+    /// Why it can not strike in a world of so many brokers and clients.
+    pub fn what_is_wrong(&self, brokers: u32, clients: u32) -> Option<String> {
+        let (broker, client) = self.what.places();
+        let watched = match &self.when {
+            Trigger::Disk { broker, .. } => Some(*broker),
+            Trigger::At { .. } | Trigger::Frame { .. } => None,
+        };
+        for broker in broker.into_iter().chain(watched) {
+            if !(1..=brokers).contains(&broker) {
+                return Some(format!("there is no broker {broker}, brokers are 1 to {brokers}"));
+            }
+        }
+        if let Some(client) = client.filter(|client| !(1..=clients).contains(client)) {
+            return Some(format!("there is no client {client}, clients are 1 to {clients}"));
+        }
+        if let Trigger::Frame { api, .. } = &self.when {
+            let is_known = ApiKey::ALL.iter().any(|key| format!("{key:?}") == *api);
+            return (!is_known).then(|| format!("Kafka has no API {api:?}"));
+        }
+        None
+    }
+}
+
 impl Action {
+    /// The broker and the client that it is about.
+    fn places(&self) -> (Option<u32>, Option<u32>) {
+        let value = toml::Value::try_from(self).ok();
+        let fields = value.as_ref().and_then(|value| value.as_table()?.values().next()?.as_table());
+        let number =
+            |name: &str| fields.and_then(|fields| fields.get(name)?.as_integer()?.try_into().ok());
+        (number("broker"), number("client"))
+    }
+
     /// Whether it is a disk that fails: a broker may say so, and stop.
     pub fn is_of_disk(&self) -> bool {
         matches!(

@@ -237,10 +237,11 @@ fn told_without(report: &Report, check: &str) -> String {
 
 impl Minimal {
     fn of(shrunk: Shrunk) -> Minimal {
+        let records = shrunk.records();
         Minimal {
             faults: shrunk.without.iter().map(|(fault, _)| fault.to_string()).collect(),
             without: shrunk.without.into_iter().map(|(_, finding)| finding).collect(),
-            records: shrunk.scenario.workload.records,
+            records,
             is_minimal: shrunk.is_minimal,
             toml: shrunk.scenario.to_toml(),
         }

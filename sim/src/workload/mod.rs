@@ -83,6 +83,8 @@ pub struct Work {
     pub brokers: Vec<String>,
     /// How many records are not sent yet, by client.
     shares: Vec<AtomicU32>,
+    /// How many records may be sent yet by all together.
+    left: AtomicU32,
     /// The brokers' disks, for a look at what an acknowledgement stands for.
     disks: Vec<SimDisk>,
     not_durable: Mutex<Vec<NotDurable>>,
@@ -106,7 +108,13 @@ impl Work {
             Role::Produce(_) => AtomicU32::new(records.div_ceil(producers.max(1) as u32)),
             Role::Read(_) | Role::Administer => AtomicU32::new(0),
         };
-        let shares = roles.iter().map(share).collect();
+        let shares: Vec<AtomicU32> = roles.iter().map(share).collect();
+        for silent in &scenario.workload.silent_clients {
+            if let Some(share) = shares.get(*silent as usize - 1) {
+                share.store(0, Ordering::Relaxed);
+            }
+        }
+        let left = AtomicU32::new(scenario.workload.stop_after.unwrap_or(u32::MAX));
         let finished = roles.iter().map(|_| AtomicBool::new(false)).collect();
         let recorder = Recorder::new(world);
         for (name, topic) in &scenario.topics {
@@ -118,6 +126,7 @@ impl Work {
             recorder,
             brokers,
             shares,
+            left,
             finished,
             roles,
             disks,
@@ -141,6 +150,11 @@ impl Work {
     pub fn is_lasting(&self, partition: &Partition) -> bool {
         let topic = self.scenario.topics.get(&*partition.topic);
         topic.is_some_and(|topic| !topic.rules().is_retained) && self.scenario.workload.trims == 0
+    }
+
+    /// Whether client number `client`, from 0, does nothing in this run.
+    pub fn is_silent(&self, client: usize) -> bool {
+        self.scenario.workload.silent_clients.contains(&(client as u32 + 1))
     }
 
     /// Whether every producer has sent its share.
@@ -176,8 +190,12 @@ impl Work {
     /// Takes up to `most` records from a client's share.
     fn take(&self, client: usize, most: u32) -> u32 {
         let share = &self.shares[client];
-        let taken = share.load(Ordering::Relaxed).min(most);
+        let taken = share.load(Ordering::Relaxed).min(most).min(self.left.load(Ordering::Relaxed));
         share.fetch_sub(taken, Ordering::Relaxed);
+        self.left.fetch_sub(taken, Ordering::Relaxed);
+        if self.left.load(Ordering::Relaxed) == 0 {
+            self.stop_sending();
+        }
         taken
     }
 
@@ -186,7 +204,9 @@ impl Work {
     pub async fn run_client(self: Arc<Work>, runtime: Runtime, node: NodeId, client: usize) {
         self.finished[client].store(false, Ordering::Relaxed);
         let seat = Seat::new(Arc::clone(&self), runtime, node, client);
+        let is_silent = self.is_silent(client);
         match self.roles[client] {
+            _ if is_silent => {}
             Role::Produce(promise) => produce::run(seat, promise).await,
             Role::Read(reader) => read::run(seat, reader).await,
             Role::Administer => admin::run(seat).await,
