@@ -204,7 +204,14 @@ impl Faults {
                 true
             }
             Action::ClockDrift { broker, ppm } => {
-                self.machines.machine(self.cluster.node(*broker)).clock.set_drift_ppm(*ppm);
+                let clock = self.machines.machine(self.cluster.node(*broker)).clock;
+                clock.set_drift_ppm(self.world.now(), *ppm);
+                true
+            }
+            Action::ClockFreeze { broker, ms } => {
+                let clock = self.machines.machine(self.cluster.node(*broker)).clock;
+                let now = self.world.now();
+                clock.freeze(now, now.saturating_add(ms.saturating_mul(1_000_000)));
                 true
             }
         }
@@ -360,7 +367,7 @@ impl Faults {
             let node = self.cluster.node(id);
             let machine = self.machines.machine(node);
             machine.disk.heal();
-            machine.clock.set_right();
+            machine.clock.set_right(self.world.now());
             self.world.resume(node);
         }
     }

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Family, Fault};
+use crate::plan::{Action, Family, Fault};
+use crate::runtime::DRIFT_PPM_MIN;
 
 /// Everything a run is made from besides the build and the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -248,11 +249,46 @@ impl Scenario {
             let reason = fault.what_is_wrong(brokers, clients)?;
             Some(format!("plan, fault {at}: {reason}"))
         });
-        wrong.next()
+        wrong.next().or_else(|| {
+            let actions = self.plan.iter().flatten().map(|fault| &fault.what);
+            actions.filter_map(fault_in_action).next()
+        })
     }
 
     /// The scenario as a file.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a scenario has nothing that TOML can not say")
+    }
+}
+
+/// What is wrong with an action, if anything is.
+fn fault_in_action(action: &Action) -> Option<String> {
+    match action {
+        Action::ClockDrift { ppm, .. } if *ppm < DRIFT_PPM_MIN => {
+            Some(format!("a clock that drifts by {ppm} ppm does not go forward"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(plan: &str) -> Result<Scenario, String> {
+        let text = format!("story = \"x\"\n[topics.orders]\n{plan}");
+        Scenario::parse("x.toml", &text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_clock_goes_forward() {
+        let drift = |ppm: i64| {
+            parse(&format!(
+                "[[plan]]\nwhen = {{ at = {{ ms = 1 }} }}\n\
+                 what = {{ clock-drift = {{ broker = 1, ppm = {ppm} }} }}\n"
+            ))
+        };
+        assert!(drift(-999_999).is_ok());
+        assert!(drift(-1_000_000).unwrap_err().contains("does not go forward"));
     }
 }

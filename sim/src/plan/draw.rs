@@ -59,7 +59,23 @@ pub fn draw(scenario: &Scenario, seed: u64, clients: u32) -> Vec<Fault> {
     }
     let count = dice.range(1, u64::from(scenario.faults.count_max) + 1);
     let mut drawing = Drawing { dice, scenario, clients };
-    (0..count).filter_map(|_| drawing.fault(&families)).collect()
+    let mut plan: Vec<Fault> = (0..count).filter_map(|_| drawing.fault(&families)).collect();
+    if families.iter().any(|(family, _)| *family == Family::Clock) {
+        plan.extend((1..=scenario.cluster.brokers).flat_map(|broker| wrong_clock(seed, broker)));
+    }
+    plan
+}
+
+/// No two machines agree about the time, nor about how long a second is.
+fn wrong_clock(seed: u64, broker: u32) -> [Fault; 2] {
+    let mut dice = Dice(runtime::split_seed(seed, "clock", u64::from(broker)));
+    let when = Trigger::At { ms: 0 };
+    let by = dice.spread(1, 100_000) as i64;
+    let by_ms = if dice.one_in(2) { -by } else { by };
+    // Quartz is wrong by some dozen millionths.
+    let ppm = dice.range(0, 1_000) as i64 - 500;
+    let jump = Fault { when: when.clone(), what: Action::ClockJump { broker, by_ms } };
+    [jump, Fault { when, what: Action::ClockDrift { broker, ppm } }]
 }
 
 /// The families of this seed: each allowed one with a chance, with a weight of its own.
@@ -221,9 +237,13 @@ impl Drawing<'_> {
     }
 
     fn clock_action(&mut self, broker: u32) -> Action {
-        if self.dice.one_in(3) {
-            let ppm = self.dice.range(0, 100_000) as i64 - 50_000;
-            return Action::ClockDrift { broker, ppm };
+        match self.dice.range(0, 4) {
+            0 => {
+                let ppm = self.dice.range(0, 100_000) as i64 - 50_000;
+                return Action::ClockDrift { broker, ppm };
+            }
+            1 => return Action::ClockFreeze { broker, ms: self.dice.spread(100, 20_000) },
+            _ => {}
         }
         let by = self.dice.spread(1, 100_000_000) as i64;
         Action::ClockJump { broker, by_ms: if self.dice.one_in(2) { -by } else { by } }

@@ -150,8 +150,10 @@ pub enum Action {
     MisdirectWrite { broker: u32, path: String },
     /// The broker's wall clock jumps by so many milliseconds.
     ClockJump { broker: u32, by_ms: i64 },
-    /// From its next start on the broker's clock is so much faster, in millionths.
+    /// From now on the broker's clock is so much faster, in millionths; above -1,000,000.
     ClockDrift { broker: u32, ppm: i64 },
+    /// The broker's wall clock stands still, its monotonic clock goes on.
+    ClockFreeze { broker: u32, ms: u64 },
 }
 
 /// Which direction is cut.
@@ -202,7 +204,7 @@ pub enum Family {
     DiskFull,
     /// The disk is slow or stalls.
     DiskSlow,
-    /// The clock jumps or drifts.
+    /// The clock jumps, drifts or stands still.
     Clock,
     /// Bits flip on the disk. Destroys data: only for scenarios that say so.
     Rot,
@@ -236,7 +238,9 @@ impl Action {
             Action::DiskSlow { .. } | Action::DiskStall { .. } => Family::DiskSlow,
             Action::Rot { .. } => Family::Rot,
             Action::MisdirectWrite { .. } => Family::Misdirect,
-            Action::ClockJump { .. } | Action::ClockDrift { .. } => Family::Clock,
+            Action::ClockJump { .. }
+            | Action::ClockDrift { .. }
+            | Action::ClockFreeze { .. } => Family::Clock,
         }
     }
 }
@@ -382,6 +386,9 @@ impl fmt::Display for Action {
             }
             Action::ClockDrift { broker, ppm } => {
                 write!(f, "clock of broker {broker} drifts by {ppm} ppm")
+            }
+            Action::ClockFreeze { broker, ms } => {
+                write!(f, "wall clock of broker {broker} stands still for {ms} ms")
             }
         }
     }

@@ -1,7 +1,13 @@
-//! A node's clocks: each drifts on its own, and its wall clock can be wrong and can jump.
+//! A node's clocks: each drifts on its own, and its wall clock can be wrong, jump and stand still.
+//!
+//! Invariants:
+//! - what a clock shows is piecewise linear in the world's time: a change of its speed bends it,
+//!   and never moves it
+//! - the monotonic clock never goes back, and no sleep ends before its deadline
+//!
+//! Start at [`MachineClock`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Instant, Timestamp};
 use runtime::{BoxFuture, Clock};
@@ -13,34 +19,149 @@ pub const EPOCH_MILLIS: i64 = 1_893_456_000_000;
 
 const MILLION: i128 = 1_000_000;
 
+/// A clock that loses all its time, or more, can not be: drift is above this.
+pub const DRIFT_PPM_MIN: i64 = -999_999;
+
 /// The oscillator and wall clock of one machine; they outlive its processes.
 #[derive(Debug, Default)]
-pub struct MachineClock {
-    /// How much faster than the world it goes, in millionths.
-    drift_ppm: AtomicI64,
+pub struct MachineClock(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    oscillator: Oscillator,
     /// How far the wall clock is ahead, besides drift, in milliseconds.
-    skew_millis: AtomicI64,
+    skew_millis: i64,
+    /// How long the wall clock has stood still altogether, in time that the oscillator shows.
+    stood: Nanos,
+    freeze: Option<Freeze>,
+    asked: Asked,
+}
+
+/// The wall clock stands still.
+#[derive(Clone, Copy, Debug)]
+struct Freeze {
+    /// What the oscillator showed when it began.
+    from_shown: Nanos,
+    /// When it ends, in the world's time.
+    until: Nanos,
+}
+
+/// A count of time: it shows `shown_at` at `world_at`, and goes so much faster than the world from
+/// there on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Oscillator {
+    world_at: Nanos,
+    shown_at: Nanos,
+    drift_ppm: i64,
+}
+
+impl Oscillator {
+    fn rate(self) -> i128 {
+        MILLION + i128::from(self.drift_ppm)
+    }
+
+    /// What it shows at `world`, which is not before the anchor.
+    fn shown(self, world: Nanos) -> Nanos {
+        let passed = i128::from(world.saturating_sub(self.world_at)) * self.rate();
+        let shown = i128::from(self.shown_at) + passed.div_euclid(MILLION);
+        Nanos::try_from(shown).unwrap_or(Nanos::MAX)
+    }
+
+    /// The first moment of the world at which it shows `shown`, if nothing changes.
+    fn moment(self, shown: Nanos) -> Nanos {
+        let missing = i128::from(shown.saturating_sub(self.shown_at));
+        let nanos = (missing * MILLION + self.rate() - 1) / self.rate();
+        let moment = i128::from(self.world_at) + nanos;
+        Nanos::try_from(moment).unwrap_or(Nanos::MAX)
+    }
+}
+
+/// How often processes looked at the clock, so that a fault of it can tell whether anyone saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// For the monotonic time.
+    pub monotonic: u64,
+    /// For the wall time.
+    pub wall: u64,
+    /// For the wall time while that stood still.
+    pub frozen: u64,
 }
 
 impl MachineClock {
-    /// From now on the clock is so much faster (slower when negative). Set before the node boots:
-    /// a monotonic clock that is running must not go back.
-    pub fn set_drift_ppm(&self, ppm: i64) {
-        self.drift_ppm.store(ppm, Ordering::Relaxed);
+    /// From `now` on the clock is so much faster, slower when negative.
+    pub fn set_drift_ppm(&self, now: Nanos, ppm: i64) {
+        let mut state = self.lock();
+        state.thaw_if_over(now);
+        let shown_at = state.oscillator.shown(now);
+        let drift_ppm = ppm.max(DRIFT_PPM_MIN);
+        state.oscillator = Oscillator { world_at: now, shown_at, drift_ppm };
     }
 
     /// Moves the wall clock by so many milliseconds.
     pub fn jump_millis(&self, millis: i64) {
-        self.skew_millis.fetch_add(millis, Ordering::Relaxed);
+        let mut state = self.lock();
+        state.skew_millis = state.skew_millis.saturating_add(millis);
     }
 
-    /// The wall clock is right again, but for what drift has made of it.
-    pub fn set_right(&self) {
-        self.skew_millis.store(0, Ordering::Relaxed);
+    /// The wall clock stands still from `now` until `until`, and then goes on from where it stood.
+    pub fn freeze(&self, now: Nanos, until: Nanos) {
+        let mut state = self.lock();
+        state.thaw_if_over(now);
+        let from_shown = state.oscillator.shown(now);
+        let freeze = state.freeze.get_or_insert(Freeze { from_shown, until });
+        freeze.until = freeze.until.max(until);
     }
 
-    fn drift(&self) -> i128 {
-        i128::from(self.drift_ppm.load(Ordering::Relaxed))
+    /// The wall clock goes on at once.
+    pub fn thaw(&self, now: Nanos) {
+        let mut state = self.lock();
+        state.thaw_if_over(now);
+        if let Some(freeze) = &mut state.freeze {
+            freeze.until = now;
+        }
+        state.thaw_if_over(now);
+    }
+
+    /// The wall clock goes on and is right again, but for what drift makes of it.
+    pub fn set_right(&self, now: Nanos) {
+        self.thaw(now);
+        let mut state = self.lock();
+        state.skew_millis = 0;
+        state.stood = 0;
+    }
+
+    /// How often it was asked so far.
+    pub fn asked(&self) -> Asked {
+        self.lock().asked
+    }
+
+    fn shown(&self, now: Nanos) -> Nanos {
+        self.lock().oscillator.shown(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn thaw_if_over(&mut self, now: Nanos) {
+        if let Some(Freeze { from_shown, until }) = self.freeze.filter(|it| it.until <= now) {
+            self.stood += self.oscillator.shown(until) - from_shown;
+            self.freeze = None;
+        }
+    }
+
+    fn wall(&mut self, now: Nanos) -> i64 {
+        self.thaw_if_over(now);
+        let shown = match self.freeze {
+            Some(freeze) => freeze.from_shown,
+            None => self.oscillator.shown(now),
+        };
+        self.asked.wall += 1;
+        self.asked.frozen += u64::from(self.freeze.is_some());
+        let millis = i64::try_from((shown - self.stood) / 1_000_000).unwrap_or(i64::MAX);
+        EPOCH_MILLIS.saturating_add(millis).saturating_add(self.skew_millis)
     }
 }
 
@@ -48,59 +169,136 @@ impl MachineClock {
 pub(super) struct SimClock {
     world: World,
     machine: Arc<MachineClock>,
-    started: Nanos,
+    /// What the machine's oscillator showed when the process started.
+    started_shown: Nanos,
 }
 
 impl SimClock {
     pub(super) fn new(world: World, machine: Arc<MachineClock>) -> SimClock {
-        let started = world.now();
-        SimClock { world, machine, started }
+        let started_shown = machine.shown(world.now());
+        SimClock { world, machine, started_shown }
     }
-}
-
-/// So much of this clock's time has passed after `nanos` of the world's.
-fn drifted(nanos: Nanos, ppm: i128) -> Nanos {
-    let nanos = i128::from(nanos);
-    Nanos::try_from(nanos + (nanos * ppm).div_euclid(MILLION)).unwrap_or(Nanos::MAX)
-}
-
-/// The first moment of the world at which a clock shows `shown`.
-fn undrifted(shown: Nanos, ppm: i128) -> Nanos {
-    let rate = MILLION + ppm;
-    let nanos = (i128::from(shown) * MILLION + rate - 1) / rate;
-    Nanos::try_from(nanos).unwrap_or(Nanos::MAX)
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Instant {
-        Instant(drifted(self.world.now() - self.started, self.machine.drift()))
+        let mut state = self.machine.lock();
+        state.asked.monotonic += 1;
+        Instant(state.oscillator.shown(self.world.now()) - self.started_shown)
     }
 
     fn wall(&self) -> Timestamp {
-        let nanos = drifted(self.world.now(), self.machine.drift());
-        let millis = i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX);
-        let skew = self.machine.skew_millis.load(Ordering::Relaxed);
-        Timestamp(EPOCH_MILLIS.saturating_add(millis).saturating_add(skew))
+        Timestamp(self.machine.lock().wall(self.world.now()))
     }
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        let after = undrifted(deadline.0, self.machine.drift());
-        Box::pin(self.world.sleep_until(self.started.saturating_add(after)))
+        let wanted = self.started_shown.saturating_add(deadline.0);
+        let (world, machine) = (self.world.clone(), Arc::clone(&self.machine));
+        let mut sleep = world.sleep_until(machine.lock().oscillator.moment(wanted));
+        Box::pin(async move {
+            loop {
+                sleep.await;
+                // Who became slower meanwhile has to wait longer; who became faster has slept too
+                // long, as with a timer that was programmed before.
+                let moment = machine.lock().oscillator.moment(wanted);
+                if moment <= world.now() {
+                    return;
+                }
+                sleep = world.sleep_until(moment);
+            }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_sleep_never_ends_before_its_deadline() {
-        for ppm in [-200_000, -333, -1, 0, 1, 777, 200_000] {
-            for shown in [0, 1, 2, 999_999, 1_000_000, 123_456_789_012, u64::MAX / 2] {
-                let moment = undrifted(shown, ppm);
-                assert!(shown <= drifted(moment, ppm), "{shown} at {ppm} ppm");
-                assert!(moment == 0 || drifted(moment - 1, ppm) < shown, "{shown} at {ppm} ppm");
+        for drift_ppm in [DRIFT_PPM_MIN, -200_000, -333, -1, 0, 1, 777, 200_000] {
+            for shown in [0, 1, 2, 999_999, 1_000_000, 123_456_789_012] {
+                let clock = Oscillator { world_at: 17, shown_at: 5, drift_ppm };
+                let moment = clock.moment(shown + 5);
+                assert!(shown + 5 <= clock.shown(moment), "{shown} at {drift_ppm} ppm");
+                assert!(
+                    moment == 17 || clock.shown(moment - 1) < shown + 5,
+                    "{shown} at {drift_ppm} ppm"
+                );
             }
         }
+    }
+
+    /// Runs `test` with a clock that has been running for 1,000 seconds.
+    fn with_clock<F>(test: impl FnOnce(World, Arc<MachineClock>, SimClock) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let world = World::new(1, false);
+        let machine = Arc::<MachineClock>::default();
+        let clock = SimClock::new(world.clone(), Arc::clone(&machine));
+        let main = test(world.clone(), machine, clock);
+        let later = world.sleep(Duration::from_secs(1_000));
+        let ended = world.block_on(1_000_000, async move {
+            later.await;
+            main.await;
+        });
+        assert_eq!((ended, world.panics()), (Ok(()), Vec::new()));
+    }
+
+    #[test]
+    fn a_change_of_speed_moves_no_clock() {
+        with_clock(|world, machine, clock| async move {
+            for ppm in [50_000, -50_000, 0, -999_999, 3] {
+                let (before, wall) = (clock.now(), clock.wall());
+                machine.set_drift_ppm(world.now(), ppm);
+                assert_eq!((clock.now(), clock.wall()), (before, wall), "to {ppm} ppm");
+                world.sleep(Duration::from_secs(10)).await;
+                let passed = clock.now().0 - before.0;
+                assert_eq!(passed, (10_000 * (1_000_000 + ppm)) as u64, "at {ppm} ppm");
+            }
+        });
+    }
+
+    #[test]
+    fn a_sleep_that_is_slowed_down_waits_for_its_deadline() {
+        with_clock(|world, machine, clock| async move {
+            let deadline = Instant(clock.now().0 + 1_000_000_000);
+            let sleep = clock.sleep_until(deadline);
+            machine.set_drift_ppm(world.now(), -500_000);
+            let begun = world.now();
+            sleep.await;
+            assert_eq!(clock.now(), deadline);
+            assert_eq!(world.now() - begun, 2_000_000_000);
+        });
+    }
+
+    #[test]
+    fn a_frozen_wall_clock_goes_on_where_it_stood() {
+        with_clock(|world, machine, clock| async move {
+            let (now, wall) = (clock.now(), clock.wall());
+            let second = 1_000_000_000;
+            machine.freeze(world.now(), world.now() + 2 * second);
+            world.sleep(Duration::from_secs(1)).await;
+            // The longer of two counts, and a shorter one ends nothing.
+            machine.freeze(world.now(), world.now() + 3 * second);
+            machine.freeze(world.now(), world.now() + 1);
+            world.sleep(Duration::from_secs(2)).await;
+            assert_eq!(clock.wall(), wall);
+            assert_eq!(clock.now().0 - now.0, 3 * second);
+            machine.jump_millis(7);
+            machine.set_drift_ppm(world.now(), 500_000);
+            assert_eq!(clock.wall().0, wall.0 + 7);
+            world.sleep(Duration::from_secs(3)).await;
+            assert_eq!(clock.wall().0, wall.0 + 7 + 3_000);
+            assert_eq!(machine.asked().frozen, 2);
+            machine.freeze(world.now(), Nanos::MAX);
+            world.sleep(Duration::from_secs(3)).await;
+            machine.thaw(world.now());
+            world.sleep(Duration::from_secs(2)).await;
+            assert_eq!(clock.wall().0, wall.0 + 7 + 6_000);
+        });
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use runtime::{Random, RandomStream, split_seed};
 
-pub use clock::{EPOCH_MILLIS, MachineClock};
+pub use clock::{Asked, DRIFT_PPM_MIN, EPOCH_MILLIS, MachineClock};
 
 use crate::world::{Process, World};
 
