@@ -117,6 +117,10 @@ impl Machines {
         let losses = &self.power_losses;
         losses.lock().unwrap_or_else(PoisonError::into_inner).push((self.world.now(), node));
         let was_up = self.end(node, End::PowerLost);
+        if !was_up {
+            // Its kernel ran on: it refused connects, and had more to send perhaps.
+            self.network.power_lost(node);
+        }
         self.machine(node).disk.power_lost();
         was_up
     }
@@ -148,5 +152,37 @@ impl Machines {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Machine>> {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_process_loses_power_too() {
+        let world = World::new(1, false);
+        let machines = Machines::new(&world);
+        let node = machines.add("machine", DiskProfile::default());
+        let supervisor = machines.supervisor();
+        let main = async move {
+            machines.start(node, |_| std::future::pending());
+            assert!(machines.kill(node));
+            let refused = supervisor.net.connect("machine:9").await.err().map(|it| it.kind());
+            assert_eq!(refused, Some(ErrorKind::ConnectionRefused));
+            assert!(!machines.power_loss(node));
+            let connect = supervisor.net.connect("machine:9");
+            let limit = machines.world().sleep(Duration::from_secs(10));
+            let answer = runtime::select! {
+                answer = connect => Some(answer.is_ok()),
+                () = limit => None,
+            };
+            assert_eq!(answer, None, "nobody is there to answer");
+        };
+        assert_eq!(world.block_on(1_000_000, main), Ok(()));
+        assert_eq!(world.panics(), []);
     }
 }
