@@ -238,9 +238,9 @@ impl Action {
             Action::DiskSlow { .. } | Action::DiskStall { .. } => Family::DiskSlow,
             Action::Rot { .. } => Family::Rot,
             Action::MisdirectWrite { .. } => Family::Misdirect,
-            Action::ClockJump { .. }
-            | Action::ClockDrift { .. }
-            | Action::ClockFreeze { .. } => Family::Clock,
+            Action::ClockJump { .. } | Action::ClockDrift { .. } | Action::ClockFreeze { .. } => {
+                Family::Clock
+            }
         }
     }
 }
