@@ -2,6 +2,7 @@
 //!
 //! Start at [`Cluster::operate`].
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,10 +57,18 @@ struct Seat {
     /// Since when it has been started and not been ready.
     unready_since: Option<Nanos>,
     starts: u64,
-    /// Kills that still follow, each while it starts; with or without power.
-    crashes_at_start: (u32, bool),
+    /// Crashes that still follow, each while it starts.
+    crashes_at_start: VecDeque<Crash>,
     /// When it did not start, or was not ready for long, and why.
     incidents: Vec<(Nanos, String)>,
+}
+
+/// The end of a broker while it starts.
+#[derive(Clone, Copy, Debug)]
+struct Crash {
+    with_power: bool,
+    /// Names it among all faults: what it draws depends on nothing else.
+    key: u64,
 }
 
 /// All brokers.
@@ -107,7 +116,7 @@ impl Cluster {
                 up_at: 0,
                 unready_since: None,
                 starts: 0,
-                crashes_at_start: (0, false),
+                crashes_at_start: VecDeque::new(),
                 incidents: Vec::new(),
             });
         }
@@ -216,28 +225,26 @@ impl Cluster {
             seat.status = Status::Starting;
             seat.unready_since = None;
             seat.starts += 1;
-            let crash = (seat.crashes_at_start.0 > 0).then_some(seat.crashes_at_start.1);
-            seat.crashes_at_start.0 = seat.crashes_at_start.0.saturating_sub(1);
-            (seat.node, seat.config.clone(), crash.map(|power| (power, seat.starts)))
+            let crash = seat.crashes_at_start.pop_front();
+            (seat.node, seat.config.clone(), crash)
         };
         let seats = Arc::clone(&self.seats);
         let process = self.machines.start(node, |runtime| serve(runtime, config, seats, at));
         self.lock()[at].process = Some(process);
-        if let Some((power, start)) = crash {
-            self.plan_crash(at, process, power, start);
+        if let Some(crash) = crash {
+            self.plan_crash(at, process, crash);
         }
     }
 
     /// Ends `process` at a drawn moment of its start.
-    fn plan_crash(&self, at: usize, process: Process, power: bool, start: u64) {
+    fn plan_crash(&self, at: usize, process: Process, crash: Crash) {
         use runtime::Rng;
-        let key = (u64::from(process.node.0) << 32) | start;
-        let delay = self.machines.world().rng("crash-at-start", key).next_u64() % 60_000_000;
+        let delay = self.machines.world().rng("crash-at-start", crash.key).next_u64() % 60_000_000;
         let cluster = self.clone();
         self.machines.world().after(Duration::from_nanos(delay), move |world| {
             if world.is_alive(process) {
-                match power {
-                    true => cluster.machines.power_loss(process.node),
+                match crash.with_power {
+                    true => cluster.machines.power_loss_by(process.node, crash.key),
                     false => cluster.machines.kill(process.node),
                 };
                 cluster.put_down(at, 10);
@@ -252,18 +259,19 @@ impl Cluster {
         was_up
     }
 
-    /// Cuts the power of broker `id`; returns whether it was up.
-    pub fn power_loss(&self, id: u32, down_ms: u64) -> bool {
-        let was_up = self.machines.power_loss(self.node(id));
+    /// Cuts the power of broker `id`; returns whether it was up. `key` names the fault.
+    pub fn power_loss(&self, id: u32, down_ms: u64, key: u64) -> bool {
+        let was_up = self.machines.power_loss_by(self.node(id), key);
         self.put_down(id as usize - 1, down_ms);
         was_up
     }
 
-    /// Kills broker `id`, and kills it again while it starts, so many times.
-    pub fn crash_loop(&self, id: u32, times: u32, power: bool) -> bool {
-        self.lock()[id as usize - 1].crashes_at_start = (times, power);
-        match power {
-            true => self.power_loss(id, 10),
+    /// Kills broker `id`, and kills it again while it starts, so many times. `key` names the fault.
+    pub fn crash_loop(&self, id: u32, times: u32, with_power: bool, key: u64) -> bool {
+        let crashes = (1..=u64::from(times)).map(|nth| Crash { with_power, key: key ^ nth });
+        self.lock()[id as usize - 1].crashes_at_start.extend(crashes);
+        match with_power {
+            true => self.power_loss(id, 10, key),
             false => self.kill(id, 10),
         }
     }
@@ -289,7 +297,7 @@ impl Cluster {
     pub fn heal(&self) {
         let now = self.machines.world().now();
         for seat in self.lock().iter_mut() {
-            seat.crashes_at_start.0 = 0;
+            seat.crashes_at_start.clear();
             seat.up_at = seat.up_at.min(now);
         }
     }

@@ -5,6 +5,7 @@
 
 mod frames;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::net::Which;
 use crate::plan::{Action, Cut, DiskOp, Fault, Phase, Trigger, draw};
 use crate::run::start_client;
 use crate::workload::Work;
+use crate::world::trace::digest;
 use crate::world::{Kind, Nanos, NodeId, World};
 use frames::Frames;
 
@@ -31,6 +33,8 @@ pub struct Struck {
 
 struct State {
     struck: Vec<Struck>,
+    /// What names each fault, by its place in the plan.
+    keys: Vec<u64>,
     /// Faults of disks whose effect shows later: which of the plan, and whose.
     disk_faults: Vec<(usize, SimDisk, FaultId)>,
     is_healed: bool,
@@ -71,6 +75,7 @@ impl Faults {
         let struck = |fault: &Fault| Struck { fault: fault.clone(), at: None, had_effect: false };
         let state = State {
             struck: plan.iter().map(struck).collect(),
+            keys: keys(&plan),
             disk_faults: Vec::new(),
             is_healed: false,
         };
@@ -159,28 +164,30 @@ impl Faults {
     }
 
     fn strike(&self, at: usize) {
-        let action = {
+        let (action, key) = {
             let state = self.lock();
             if state.is_healed || state.struck[at].at.is_some() {
                 return;
             }
-            state.struck[at].fault.what.clone()
+            (state.struck[at].fault.what.clone(), state.keys[at])
         };
         let now = self.world.now();
         self.lock().struck[at].at = Some(now);
         self.world.record(Kind::Fault, None, &[at as u64], || format!("fault {at}: {action}"));
-        let had_effect = self.act(at, &action);
+        let had_effect = self.act(at, &action, key);
         self.lock().struck[at].had_effect |= had_effect;
     }
 
     /// Does it; returns whether that had an effect so far.
-    fn act(&self, at: usize, action: &Action) -> bool {
+    fn act(&self, at: usize, action: &Action, key: u64) -> bool {
         match action {
             Action::Kill { broker, down_ms } => self.cluster.kill(*broker, *down_ms),
-            Action::PowerLoss { broker, down_ms } => self.cluster.power_loss(*broker, *down_ms),
+            Action::PowerLoss { broker, down_ms } => {
+                self.cluster.power_loss(*broker, *down_ms, key)
+            }
             Action::Stop { broker, down_ms } => self.cluster.stop(*broker, *down_ms),
             Action::CrashLoop { broker, times, power } => {
-                self.cluster.crash_loop(*broker, *times, *power)
+                self.cluster.crash_loop(*broker, *times, *power, key)
             }
             Action::Pause { broker, ms } => self.pause(self.cluster.node(*broker), *ms),
             Action::ClientCrash { client, down_ms } => self.crash_client(*client, *down_ms),
@@ -192,13 +199,13 @@ impl Faults {
             | Action::LoseResponse { .. }
             | Action::Refuse { .. }
             | Action::Hang { .. }
-            | Action::OneByteReads { .. } => self.act_on_network(action),
+            | Action::OneByteReads { .. } => self.act_on_network(action, key),
             Action::DiskError { .. }
             | Action::DiskFull { .. }
             | Action::DiskSlow { .. }
             | Action::DiskStall { .. }
             | Action::Rot { .. }
-            | Action::MisdirectWrite { .. } => self.act_on_disk(at, action),
+            | Action::MisdirectWrite { .. } => self.act_on_disk(at, action, key),
             Action::ClockJump { broker, by_ms } => {
                 self.machines.machine(self.cluster.node(*broker)).clock.jump_millis(*by_ms);
                 true
@@ -244,7 +251,7 @@ impl Faults {
         self.clients.get((client as usize).checked_sub(1)?).copied()
     }
 
-    fn act_on_network(&self, action: &Action) -> bool {
+    fn act_on_network(&self, action: &Action, key: u64) -> bool {
         let network = self.machines.network();
         let ends =
             |client: u32, broker: u32| Some((self.client(client)?, self.cluster.node(broker)));
@@ -266,15 +273,15 @@ impl Faults {
             }
             Action::Fin { client, broker } => {
                 let Some((client, broker)) = ends(*client, *broker) else { return false };
-                network.close_mid_response(broker, client)
+                network.close_mid_response(broker, client, key)
             }
             Action::HalfOpen { client, broker } => {
                 let Some((client, broker)) = ends(*client, *broker) else { return false };
-                network.half_open(client, broker, Which::One)
+                network.half_open(client, broker, Which::One(key))
             }
             Action::LoseResponse { client, broker } => {
                 let Some((client, broker)) = ends(*client, *broker) else { return false };
-                network.lose_response(broker, client)
+                network.lose_response(broker, client, key)
             }
             Action::Refuse { broker, ms } => {
                 let node = self.cluster.node(*broker);
@@ -316,7 +323,7 @@ impl Faults {
         is_open
     }
 
-    fn act_on_disk(&self, at: usize, action: &Action) -> bool {
+    fn act_on_disk(&self, at: usize, action: &Action, key: u64) -> bool {
         let disk = |broker: u32| self.machines.machine(self.cluster.node(broker)).disk;
         let (disk, fault) = match action {
             Action::DiskError { broker, op, path, nth } => {
@@ -343,7 +350,7 @@ impl Faults {
             }
             Action::Rot { broker, path } => {
                 let disk = disk(*broker);
-                let fault = disk.rot(&filter(path));
+                let fault = disk.rot(&filter(path), key);
                 (disk, fault)
             }
             Action::MisdirectWrite { broker, path } => {
@@ -394,6 +401,19 @@ impl Faults {
     }
 }
 
+/// What names each fault of `plan`: its own text, and which it is among equals. Taking another away
+/// changes nothing of it.
+fn keys(plan: &[Fault]) -> Vec<u64> {
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    let key = |fault: &Fault| {
+        let text = fault.to_string();
+        let nth = seen.entry(text.clone()).or_default();
+        *nth += 1;
+        digest(format!("{nth} {text}").as_bytes())
+    };
+    plan.iter().map(key).collect()
+}
+
 impl DiskWatch {
     fn of(at: usize, fault: &Fault, id: u32) -> Option<DiskWatch> {
         let Trigger::Disk { broker, op, path, nth, phase } = &fault.when else { return None };
@@ -438,5 +458,21 @@ fn filter(path: &str) -> PathFilter {
     match path {
         "" => PathFilter::Any,
         part => PathFilter::Contains(part.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_fault_is_its_own() {
+        let fault = |ms, broker| Fault {
+            when: Trigger::At { ms },
+            what: Action::Kill { broker, down_ms: 5 },
+        };
+        let all = keys(&[fault(1, 1), fault(2, 1), fault(1, 1), fault(1, 2)]);
+        assert_eq!(keys(&[fault(2, 1), fault(1, 1), fault(1, 1)]), [all[1], all[0], all[2]]);
+        assert_ne!(all[0], all[2]);
     }
 }

@@ -112,8 +112,14 @@ impl Machines {
         self.end(node, End::Killed)
     }
 
-    /// Cuts the power of `node`: its peers hear nothing, what was not synced may be gone.
+    /// Cuts the power of `node`: its peers hear nothing, what was not synced may be gone. What is
+    /// drawn depends on the moment.
     pub fn power_loss(&self, node: NodeId) -> bool {
+        self.power_loss_by(node, self.world.now())
+    }
+
+    /// As [`Machines::power_loss`]; what is drawn depends on the key that names the fault.
+    pub fn power_loss_by(&self, node: NodeId, key: u64) -> bool {
         let losses = &self.power_losses;
         losses.lock().unwrap_or_else(PoisonError::into_inner).push((self.world.now(), node));
         let was_up = self.end(node, End::PowerLost);
@@ -121,7 +127,7 @@ impl Machines {
             // Its kernel ran on: it refused connects, and had more to send perhaps.
             self.network.power_lost(node);
         }
-        self.machine(node).disk.power_lost();
+        self.machine(node).disk.power_lost_by(key);
         was_up
     }
 

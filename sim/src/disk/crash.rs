@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runtime::{RandomStream, Rng};
+use runtime::Rng;
 
 use super::faults::{Fate, FaultKind};
-use super::names::InodeId;
+use super::names::{InodeId, Place};
 use super::profile::below;
 use super::survival::Survival;
-use super::tree::Kind;
+use super::tree::{Kind, Tree};
 use super::work::{InFlight, Work};
 use super::{SimDisk, State};
 use crate::world::trace::digest;
@@ -53,9 +53,7 @@ impl SimDisk {
         if !state.mounts.values().any(|mounted| *mounted == process) {
             return ProcessEnd::default();
         }
-        state.drawn += 1;
-        let mut draws = self.draws("disk-kill", &[state.drawn]);
-        let ended = state.end_process(|mounted| mounted == process, self, &mut draws);
+        let ended = state.end_process(|mounted| mounted == process, self);
         if 0 < ended.in_flight {
             let now = self.world().now();
             let fault = state.faults.ask(FaultKind::ProcessEnd, now);
@@ -71,25 +69,28 @@ impl SimDisk {
     }
 
     /// The power is gone, and with it the page cache: of what was not synced, a drawn part is kept.
-    /// Ends all processes as [`SimDisk::process_ended`] does.
+    /// Ends all processes as [`SimDisk::process_ended`] does. What is drawn depends on the moment.
     pub fn power_lost(&self) -> PowerLoss {
-        self.lose_power(None)
+        self.power_lost_by(self.world().now())
+    }
+
+    /// As [`SimDisk::power_lost`]; what is drawn depends on `key`, so that the same fault does the
+    /// same whatever came before it.
+    pub fn power_lost_by(&self, key: u64) -> PowerLoss {
+        self.lose_power(None, key)
     }
 
     /// As [`SimDisk::power_lost`], with what survives given.
     pub fn power_lost_keeping(&self, survival: Survival) -> PowerLoss {
-        self.lose_power(Some(survival))
+        self.lose_power(Some(survival), self.world().now())
     }
 
-    fn lose_power(&self, survival: Option<Survival>) -> PowerLoss {
+    fn lose_power(&self, survival: Option<Survival>, key: u64) -> PowerLoss {
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.drawn += 1;
-        let crash = state.drawn;
-        let mut draws = self.draws("disk-power-loss", &[crash]);
-        let drawn = Survival::drawn(&mut draws);
+        let drawn = Survival::drawn(&mut self.draws("disk-power-loss", &[key]));
         let survival = survival.unwrap_or(drawn);
-        let in_flight = state.end_process(|_| true, self, &mut draws);
+        let in_flight = state.end_process(|_| true, self);
         let mut loss = PowerLoss {
             survival,
             in_flight,
@@ -102,7 +103,7 @@ impl SimDisk {
             let Kind::File(content) = &mut inode.kind else { continue };
             // A stream for each file: one more file leaves the others as they were.
             let mut draws =
-                self.draws("disk-power-loss-file", &[crash, digest(inode.path.as_bytes())]);
+                self.draws("disk-power-loss-file", &[key, digest(inode.path.as_bytes())]);
             let lost = content.lose_power(survival, &mut draws);
             loss.bytes_lost += lost.bytes;
             loss.was_lied_about |= lost.was_lied_about;
@@ -110,7 +111,7 @@ impl SimDisk {
                 loss.files.push(Arc::clone(&inode.path));
             }
         }
-        state.lose_names(&mut loss, &mut draws);
+        state.lose_names(&mut loss, self, key);
         let now = self.world().now();
         let fault = state.faults.ask(FaultKind::PowerLoss, now);
         let strikes = loss.bytes_lost + loss.names_lost;
@@ -139,19 +140,14 @@ impl SimDisk {
 }
 
 impl State {
-    fn end_process(
-        &mut self,
-        is_ending: impl Fn(Process) -> bool,
-        disk: &SimDisk,
-        draws: &mut RandomStream,
-    ) -> ProcessEnd {
+    fn end_process(&mut self, is_ending: impl Fn(Process) -> bool, disk: &SimDisk) -> ProcessEnd {
         let ending = |op: &InFlight| is_ending(op.mount.process);
         let ids: Vec<u64> =
             self.in_flight.iter().filter(|(_, op)| ending(op)).map(|(id, _)| *id).collect();
         let mut ended = ProcessEnd::default();
         for id in ids {
             if let Some(op) = self.in_flight.remove(&id) {
-                self.cut_off(op, disk, draws, &mut ended);
+                self.cut_off(op, disk, &mut ended);
             }
         }
         self.mounts.retain(|_, process| !is_ending(*process));
@@ -164,23 +160,17 @@ impl State {
     }
 
     /// An operation whose process is gone: it happens, or in part, or not.
-    fn cut_off(
-        &mut self,
-        mut op: InFlight,
-        disk: &SimDisk,
-        draws: &mut RandomStream,
-        ended: &mut ProcessEnd,
-    ) {
-        let drawn = draws.next_u64();
+    fn cut_off(&mut self, mut op: InFlight, disk: &SimDisk, ended: &mut ProcessEnd) {
+        let drawn = op.draws.next_u64();
         match &mut op.work {
             Work::Read { .. } | Work::Len { .. } | Work::List { .. } | Work::Space { .. } => return,
             Work::Write { bytes, .. } if drawn % 3 == 1 => {
-                bytes.truncate(below(draws, bytes.len() as u64) as usize);
+                bytes.truncate(below(&mut op.draws, bytes.len() as u64) as usize);
                 ended.torn += 1;
             }
             Work::RemoveDir { path } if drawn % 3 == 1 => {
                 // What is gone by then is no mistake: another call removed it.
-                let _ = self.remove_dir(path, Some(draws.next_u64()));
+                let _ = self.remove_dir(path, Some(op.draws.next_u64()));
                 ended.in_flight += 1;
                 ended.torn += 1;
                 return;
@@ -196,8 +186,18 @@ impl State {
         let _ = self.execute(&mut op, disk.profile(), disk.world().now());
     }
 
-    fn lose_names(&mut self, loss: &mut PowerLoss, draws: &mut RandomStream) {
-        let survivors = self.tree.journal.take_survivors(loss.survival, draws);
+    fn lose_names(&mut self, loss: &mut PowerLoss, disk: &SimDisk, key: u64) {
+        let Tree { journal, inodes, .. } = &mut self.tree;
+        let path_word =
+            |dir: InodeId| inodes.get(&dir).map_or(u64::MAX, |inode| digest(inode.path.as_bytes()));
+        let survivors = journal.take_survivors(loss.survival, |place| match place {
+            Place::Everywhere => disk.draws("disk-power-loss-names", &[key]),
+            Place::Dir(dir) => disk.draws("disk-power-loss-dir", &[key, path_word(dir)]),
+            Place::Name(dir, name) => {
+                let words = [key, path_word(dir), digest(name.as_bytes())];
+                disk.draws("disk-power-loss-name", &words)
+            }
+        });
         loss.names_lost = survivors.lost;
         loss.was_lied_about |= survivors.was_lied_about;
         self.tree.apply_durably(&survivors.changes);

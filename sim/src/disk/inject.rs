@@ -103,26 +103,26 @@ impl SimDisk {
     }
 
     /// Turns over a drawn bit of a drawn matching file, in the cache and on the device, if there is
-    /// one that is not empty.
-    pub fn rot(&self, filter: &PathFilter) -> FaultId {
-        self.rot_somewhere(filter, None).0
+    /// one that is not empty. `key` names the fault: what is drawn depends on it.
+    pub fn rot(&self, filter: &PathFilter, key: u64) -> FaultId {
+        self.rot_somewhere(filter, None, key).0
     }
 
     /// As [`SimDisk::rot`], but a given bit of a given byte. The result says where it struck.
     pub fn rot_at(&self, filter: &PathFilter, position: u64, bit: u8) -> (FaultId, Option<Rotten>) {
-        self.rot_somewhere(filter, Some((position, bit % 8)))
+        self.rot_somewhere(filter, Some((position, bit % 8)), position)
     }
 
     fn rot_somewhere(
         &self,
         filter: &PathFilter,
         place: Option<(u64, u8)>,
+        key: u64,
     ) -> (FaultId, Option<Rotten>) {
         let now = self.world().now();
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.drawn += 1;
-        let mut draws = self.draws("disk-rot", &[state.drawn]);
+        let mut draws = self.draws("disk-rot", &[key]);
         let fault = state.faults.ask(FaultKind::Rot, now);
         let min_len = place.map_or(1, |(position, _)| position.saturating_add(1));
         let is_long = |inode: InodeId| {

@@ -1,7 +1,8 @@
 //! The disk of one machine: what is cached, what is durable, and how either goes wrong.
 //!
 //! A process sees it through [`SimDisk::mount`]. Every operation suspends; delays and every other
-//! choice come from streams keyed by node, operation, path and count. Writes reach the page cache
+//! choice come from streams keyed by node, operation, path and count, those of a fault by the
+//! fault. Writes reach the page cache
 //! and survive [`SimDisk::process_ended`]; of what was not synced, [`SimDisk::power_lost`] keeps an
 //! arbitrary part. Faults are asked for at any time and tell in [`SimDisk::effects`] what they did.
 //!
@@ -82,8 +83,6 @@ struct State {
     /// Files whose lost pages the cache is going to forget, and after how many nanoseconds.
     evictions: Vec<(InodeId, u64)>,
     next_id: u64,
-    /// Crashes and drawn faults so far.
-    drawn: u64,
 }
 
 impl SimDisk {
@@ -98,7 +97,6 @@ impl SimDisk {
             faults: Faults::default(),
             evictions: Vec::new(),
             next_id: 0,
-            drawn: 0,
         };
         SimDisk(Arc::new(Inner {
             world: world.clone(),

@@ -40,6 +40,15 @@ impl NameChange {
         }
     }
 
+    fn first_place(&self) -> (InodeId, &str) {
+        match self {
+            NameChange::Add { dir, name, .. } | NameChange::Remove { dir, name, .. } => {
+                (*dir, name)
+            }
+            NameChange::Move { from, .. } => (from.0, &from.1),
+        }
+    }
+
     fn is_in(&self, wanted: InodeId) -> bool {
         self.places().iter().any(|(dir, _)| *dir == wanted)
     }
@@ -58,6 +67,14 @@ struct Pending {
 pub(super) struct Journal {
     pending: Vec<Pending>,
     next: u64,
+}
+
+/// What a stream decides about: a change more or less elsewhere leaves it as it was.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    Everywhere,
+    Dir(InodeId),
+    Name(InodeId, &'a str),
 }
 
 /// What a loss of power leaves of the changes.
@@ -168,7 +185,7 @@ impl Journal {
     pub(super) fn take_survivors(
         &mut self,
         survival: Survival,
-        draws: &mut RandomStream,
+        draws: impl Fn(Place<'_>) -> RandomStream,
     ) -> Survivors {
         let wanted = self.wanted(survival, draws);
         let mut dropped = Touched::default();
@@ -187,37 +204,50 @@ impl Journal {
     }
 
     /// Which changes survive if they can.
-    fn wanted(&self, survival: Survival, draws: &mut RandomStream) -> Vec<bool> {
+    fn wanted(&self, survival: Survival, draws: impl Fn(Place<'_>) -> RandomStream) -> Vec<bool> {
         let count = self.pending.len();
+        let mut everywhere = draws(Place::Everywhere);
         let drawn = match survival {
             Survival::Nothing => 0,
             Survival::Everything => 1,
-            _ => below(draws, 5),
+            _ => below(&mut everywhere, 5),
         };
         match drawn {
             0 => vec![false; count],
             1 => vec![true; count],
             // A journal of the whole file system, replayed up to some transaction.
             2 => {
-                let kept = below(draws, count as u64 + 1);
+                let kept = below(&mut everywhere, count as u64 + 1);
                 (0..count as u64).map(|number| number < kept).collect()
             }
             3 => self.prefixes(draws),
-            _ => (0..count).map(|_| draws.next_u64() >> 63 == 0).collect(),
+            _ => self.each_by_itself(draws),
         }
     }
 
+    fn each_by_itself(&self, draws: impl Fn(Place<'_>) -> RandomStream) -> Vec<bool> {
+        let mut of_name: BTreeMap<(InodeId, &str), RandomStream> = BTreeMap::new();
+        let mut wanted = Vec::with_capacity(self.pending.len());
+        for pending in &self.pending {
+            let (dir, name) = pending.change.first_place();
+            let stream = of_name.entry((dir, name));
+            let stream = stream.or_insert_with(|| draws(Place::Name(dir, name)));
+            wanted.push(stream.next_u64() >> 63 == 0);
+        }
+        wanted
+    }
+
     /// Of each directory the first changes.
-    fn prefixes(&self, draws: &mut RandomStream) -> Vec<bool> {
+    fn prefixes(&self, draws: impl Fn(Place<'_>) -> RandomStream) -> Vec<bool> {
         let mut of_dir: BTreeMap<InodeId, u64> = BTreeMap::new();
         for pending in &self.pending {
-            *of_dir.entry(pending.change.places()[0].0).or_default() += 1;
+            *of_dir.entry(pending.change.first_place().0).or_default() += 1;
         }
-        for count in of_dir.values_mut() {
-            *count = below(draws, *count + 1);
+        for (dir, count) in &mut of_dir {
+            *count = below(&mut draws(Place::Dir(*dir)), *count + 1);
         }
         let mut is_kept = |pending: &Pending| {
-            let left = of_dir.entry(pending.change.places()[0].0).or_default();
+            let left = of_dir.entry(pending.change.first_place().0).or_default();
             let is_kept = 0 < *left;
             *left = left.saturating_sub(1);
             is_kept

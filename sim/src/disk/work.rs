@@ -385,9 +385,11 @@ impl SimDisk {
         let now = self.world().now();
         let mut guard = self.lock();
         let state = &mut *guard;
-        let op = state.in_flight.get_mut(&id)?;
+        let op = state.in_flight.get(&id)?;
         let until = state.faults.stalled(now, &op.path)?;
-        Some(until + op.draws.next_u64() % STALL_SPREAD_NANOS)
+        // What the operation itself draws does not depend on a stall.
+        let words = [op.work.op() as u64, digest(op.path.as_bytes()), op.nth, until];
+        Some(until + self.draws("disk-stall", &words).next_u64() % STALL_SPREAD_NANOS)
     }
 
     fn do_now(&self, id: u64) -> Option<(InFlight, io::Result<Done>)> {

@@ -98,6 +98,8 @@ impl Payload {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) payload: Payload,
+    /// How many bytes its sender sent before it.
+    pub(super) position: u64,
     /// When it has left its sender.
     pub(super) departs: Nanos,
     pub(super) arrives: Nanos,
@@ -107,6 +109,8 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Pipe {
     pub(super) flight: VecDeque<Segment>,
+    /// How many bytes were sent so far.
+    pub(super) sent: u64,
     /// Bytes that were written and fill the window: on their way, unread, or read without word.
     pub(super) unacknowledged: usize,
     /// Of those, bytes that were read and of which the sender has not heard.
@@ -128,6 +132,7 @@ impl Pipe {
     pub(super) fn new(latency: RandomStream) -> Pipe {
         Pipe {
             flight: VecDeque::new(),
+            sent: 0,
             unacknowledged: 0,
             uncredited: 0,
             is_credit_planned: false,
@@ -220,6 +225,8 @@ impl Socket {
 /// A connection, from its first segment until neither side holds it.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Names it among all connections of the run, whatever others there are.
+    pub(super) key: u64,
     pub(super) opened_at: Nanos,
     pub(super) sockets: Both<Socket>,
     pub(super) pipes: Both<Pipe>,

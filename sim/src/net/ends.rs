@@ -82,10 +82,9 @@ impl State {
         let Some(connection) = self.connections.get(&number) else { return };
         let (from, to) = connection.path(victim.other());
         let profile = self.profile_of(from, to);
-        let now = self.now();
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        let latency = profile.latency(&mut connection.pipes[victim.other()].latency);
-        self.plan(now + latency, Event::Reset { number, victim, is_forged });
+        let mut draws = self.stream("net reset", connection.key, victim);
+        let latency = profile.latency(&mut draws);
+        self.plan(self.now() + latency, Event::Reset { number, victim, is_forged });
     }
 
     pub(super) fn on_reset(&mut self, number: u64, victim: Side, is_forged: bool) {

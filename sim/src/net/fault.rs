@@ -1,6 +1,7 @@
 //! Faults: what can be done to the network, at any time.
 //!
-//! Each call tells what it struck at once. What it strikes later is counted by
+//! What is drawn depends on the key that names the fault, not on the faults before it. Each call
+//! tells what it struck at once. What it strikes later is counted by
 //! [`Network::effects`]; of a cut, [`Network::heal`] tells the sum.
 
 use std::time::Duration;
@@ -22,8 +23,8 @@ const RESET_AFTER_SPREAD: Nanos = 2_000_000_000;
 /// Which of the connections between two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// One, drawn.
-    One,
+    /// One, drawn by the key that names the fault.
+    One(u64),
     /// All.
     All,
 }
@@ -143,9 +144,9 @@ impl Network {
 
     /// The next segment of at least `bytes_min` bytes on the link arrives with a drawn bit
     /// flipped. Tells the connections it may strike.
-    pub fn flip_bit(&self, from: NodeId, to: NodeId, bytes_min: usize) -> Struck {
+    pub fn flip_bit(&self, from: NodeId, to: NodeId, bytes_min: usize, key: u64) -> Struck {
         let text = || format!("flip a bit {from} -> {to}");
-        self.ambush(from, to, text, |random| Ambush::FlipBit {
+        self.ambush(from, to, key, text, |random| Ambush::FlipBit {
             bytes_min: bytes_min.max(1),
             at: random.next_u64(),
         })
@@ -154,18 +155,18 @@ impl Network {
     /// Of the next segment on the link a drawn part arrives, followed by the end of the stream; the
     /// sender is told nothing until it writes more, and then by a reset. Tells the connections it
     /// may strike.
-    pub fn close_mid_response(&self, from: NodeId, to: NodeId) -> Struck {
+    pub fn close_mid_response(&self, from: NodeId, to: NodeId, key: u64) -> Struck {
         let text = || format!("end in mid-segment {from} -> {to}");
-        self.ambush(from, to, text, |random| Ambush::EndEarly { at: random.next_u64() })
+        self.ambush(from, to, key, text, |random| Ambush::EndEarly { at: random.next_u64() })
     }
 
     /// The next request that a client at `to` has sent to `from` arrives; from then on the server
     /// at `from` is not heard on that connection, and a drawn time later both ends are reset.
     /// Tells the connections it may strike.
-    pub fn lose_response(&self, from: NodeId, to: NodeId) -> Struck {
+    pub fn lose_response(&self, from: NodeId, to: NodeId, key: u64) -> Struck {
         let text = || format!("lose a response {from} -> {to}");
         // It strikes requests, which go the other way.
-        self.ambush(to, from, text, |random| Ambush::LoseResponse {
+        self.ambush(to, from, key, text, |random| Ambush::LoseResponse {
             reset_after: RESET_AFTER_MIN + random.next_u64() % RESET_AFTER_SPREAD,
         })
     }
@@ -174,11 +175,12 @@ impl Network {
         &self,
         from: NodeId,
         to: NodeId,
+        key: u64,
         text: impl Fn() -> String,
         draw: impl FnOnce(&mut RandomStream) -> Ambush,
     ) -> Struck {
         self.fault(Some(to), text, |state| {
-            let mut random = state.fault_stream(from, to);
+            let mut random = state.fault_stream(key);
             let ambush = draw(&mut random);
             state.link(from, to).ambushes.push(ambush);
             state.in_flight(from, to)
@@ -329,8 +331,10 @@ impl State {
                 && !Side::BOTH.iter().all(|side| connection.pipes[*side].is_silent)
         });
         let mut live: Vec<u64> = live.map(|(number, _)| *number).collect();
-        if which == Which::One && !live.is_empty() {
-            let drawn = self.fault_stream(a, b).next_u64() % live.len() as u64;
+        if let Which::One(key) = which
+            && !live.is_empty()
+        {
+            let drawn = self.fault_stream(key).next_u64() % live.len() as u64;
             live = vec![live[drawn as usize]];
         }
         let mut struck = Struck::default();

@@ -118,8 +118,6 @@ pub(super) struct Link {
     busy_until: Nanos,
     /// How many connections were opened in this direction.
     pub(super) opened: u64,
-    /// How many draws faults on this link have made.
-    pub(super) drawn: u64,
     pub(super) ambushes: Vec<Ambush>,
 }
 

@@ -8,7 +8,7 @@ use crate::world::{NodeId, Process};
 
 use super::address;
 use super::connection::{Both, Connection, Payload, Phase, Pipe, Side, Socket};
-use super::state::{Listening, State};
+use super::state::{Listening, State, connection_key};
 
 /// Connections that wait to be accepted; more have to ask again.
 const BACKLOG: usize = 1024;
@@ -115,12 +115,14 @@ impl State {
         self.connections_opened += 1;
         let number = self.connections_opened;
         let source = address::source(owner.node, target, port);
-        let habits = |side| self.stream("net habits", path, nth, side);
+        let key = connection_key(path, nth);
+        let habits = |side| self.stream("net habits", key, side);
         let mut client = Socket::new(path.0, source, Phase::Connecting, habits(Side::Client));
         client.owner = Some(owner);
         let server = Socket::new(path.1, target, Phase::Absent, habits(Side::Server));
-        let pipe = |side| Pipe::new(self.stream("net latency", path, nth, side));
+        let pipe = |side| Pipe::new(self.stream("net latency", key, side));
         let connection = Connection {
+            key,
             opened_at: self.now(),
             sockets: Both { client, server },
             pipes: Both { client: pipe(Side::Client), server: pipe(Side::Server) },

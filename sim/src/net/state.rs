@@ -158,26 +158,27 @@ impl State {
         own.unwrap_or(if from == to { self.loopback } else { self.profile })
     }
 
-    /// The stream of `concern` for one direction of one connection: other connections and
-    /// directions come and go without changing it.
-    pub(super) fn stream(
-        &self,
-        concern: &str,
-        (from, to): (NodeId, NodeId),
-        nth: u64,
-        side: Side,
-    ) -> RandomStream {
-        let nodes = (u64::from(from.0) << 20) ^ u64::from(to.0);
-        let side = u64::from(side == Side::Server);
-        self.world.rng(concern, (nodes << 28) ^ (nth << 1) ^ side)
+    /// The stream of `concern` for one side of the connection with that key: other connections and
+    /// sides come and go without changing it.
+    pub(super) fn stream(&self, concern: &str, connection: u64, side: Side) -> RandomStream {
+        self.world.rng(concern, connection ^ u64::from(side == Side::Server))
     }
 
-    /// The stream of the next fault on a link.
-    pub(super) fn fault_stream(&mut self, from: NodeId, to: NodeId) -> RandomStream {
-        let link = self.link(from, to);
-        link.drawn += 1;
-        let nth = link.drawn;
-        self.stream("net fault", (from, to), nth, Side::Client)
+    /// The stream of the fault that `key` names.
+    pub(super) fn fault_stream(&self, key: u64) -> RandomStream {
+        self.world.rng("net fault", key)
+    }
+
+    /// The stream of `concern` for what `sender` has at `position` of its stream of bytes.
+    pub(super) fn stream_at(
+        &self,
+        concern: &str,
+        connection: &Connection,
+        sender: Side,
+        position: u64,
+    ) -> RandomStream {
+        let key = fold(connection.key, (position << 1) | u64::from(sender == Side::Server));
+        self.world.rng(concern, key)
     }
 
     /// Whether a segment of `sender` that is due gets through.
@@ -219,4 +220,15 @@ impl State {
             format!("{own} -> {peer} #{number}: {what}")
         });
     }
+}
+
+/// What names the `nth` connection from one node to another; even, so that each side has a key.
+pub(super) fn connection_key((from, to): (NodeId, NodeId), nth: u64) -> u64 {
+    let nodes = (u64::from(from.0) << 20) ^ u64::from(to.0);
+    (nodes << 28) ^ (nth << 1)
+}
+
+/// Two words in one.
+fn fold(one: u64, two: u64) -> u64 {
+    (one ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(32) ^ two
 }

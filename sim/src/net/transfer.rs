@@ -60,7 +60,9 @@ impl State {
         let pipe = &mut connection.pipes[sender];
         // Behind a slower one it arrives when that does.
         let arrives = departs + profile.latency(&mut pipe.latency);
-        pipe.flight.push_back(Segment { payload, departs, arrives });
+        let position = pipe.sent;
+        pipe.sent += payload.len() as u64;
+        pipe.flight.push_back(Segment { payload, position, departs, arrives });
         if pipe.attempts != 0 {
             self.count_held(number, sender, 1);
         }
@@ -123,20 +125,18 @@ impl State {
     pub(super) fn retransmit(&mut self, number: u64, sender: Side) {
         let now = self.now();
         let Some(connection) = self.connections.get_mut(&number) else { return };
-        let pipe = &mut connection.pipes[sender];
         if connection.sockets[sender].phase == Phase::Lost {
-            self.effects.bytes_lost += pipe.lose_flight() as u64;
+            self.effects.bytes_lost += connection.pipes[sender].lose_flight() as u64;
             return;
         }
-        let Some(front) = pipe.flight.front() else { return };
-        let is_opening = front.payload.is_opening();
+        let Some(retry) = self.first_retry(number, sender) else { return };
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let pipe = &mut connection.pipes[sender];
+        let is_opening = pipe.flight.front().is_some_and(|front| front.payload.is_opening());
         let is_first = pipe.attempts == 0;
         if is_first {
             pipe.struggles_since = now;
-            pipe.retry = match is_opening {
-                true => OPENING_RETRY_NANOS,
-                false => RETRY_NANOS_MIN + pipe.latency.next_u64() % RETRY_NANOS_MIN,
-            };
+            pipe.retry = retry;
         }
         let doubled = pipe.retry << pipe.attempts.min(16);
         let wait = if is_opening { doubled } else { doubled.min(RETRY_NANOS_MAX) };
@@ -147,6 +147,18 @@ impl State {
             self.effects.connects_hung += u64::from(is_opening);
         }
         self.postpone(number, sender, now + wait);
+    }
+
+    /// How long the front of a pipe waits before it is sent again for the first time.
+    fn first_retry(&self, number: u64, sender: Side) -> Option<Nanos> {
+        let connection = self.connections.get(&number)?;
+        let front = connection.pipes[sender].flight.front()?;
+        if front.payload.is_opening() {
+            return Some(OPENING_RETRY_NANOS);
+        }
+        // A stream of its own: a retransmission changes no later segment's latency.
+        let mut jitter = self.stream_at("net retry", connection, sender, front.position);
+        Some(RETRY_NANOS_MIN + jitter.next_u64() % RETRY_NANOS_MIN)
     }
 
     fn count_held(&mut self, number: u64, sender: Side, segments: usize) {

@@ -57,7 +57,7 @@ fn rot_flips_one_bit_for_good() {
         put(&*disk, "/0.index", &[0; 100]).await;
         put(&*disk, "/empty.log", &[]).await;
         let logs = PathFilter::Suffix(".log".to_owned());
-        let fault = inner.disk.rot(&logs);
+        let fault = inner.disk.rot(&logs, 1);
         assert_eq!(inner.disk.strikes(fault), 1);
         let rotten = inner.disk.cached("/0.log").unwrap();
         assert_eq!(rotten.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
@@ -72,7 +72,7 @@ fn rot_flips_one_bit_for_good() {
         assert_eq!(inner.disk.durable("/0.log").unwrap()[7], rotten[7] ^ 8);
         assert_eq!(inner.disk.cached("/0.index").unwrap(), [0; 100]);
         assert_eq!(inner.disk.rot_at(&logs, 100, 0).1, None, "no file is so long");
-        let none = inner.disk.rot(&PathFilter::Suffix(".snapshot".to_owned()));
+        let none = inner.disk.rot(&PathFilter::Suffix(".snapshot".to_owned()), 1);
         assert_eq!(inner.disk.strikes(none), 0);
     });
 }

@@ -60,9 +60,9 @@ async fn traffic(scene: Scene) {
     scene.network.cut(one, two);
     scene.sleep(MILLI / 2).await;
     scene.network.heal(one, two);
-    scene.network.reset_connections(one, two, Which::One);
-    scene.network.flip_bit(two, one, 100);
-    scene.network.close_mid_response(two, one);
+    scene.network.reset_connections(one, two, Which::One(1));
+    scene.network.flip_bit(two, one, 100, 1);
+    scene.network.close_mid_response(two, one, 1);
     for task in tasks {
         task.join().await.unwrap();
     }

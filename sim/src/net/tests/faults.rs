@@ -176,7 +176,7 @@ fn a_reset_can_strike_one_of_many() {
         for _ in 0..5 {
             pairs.push(scene.pair().await);
         }
-        assert_eq!(scene.network.reset_connections(one, two, Which::One).connections, 1);
+        assert_eq!(scene.network.reset_connections(one, two, Which::One(1)).connections, 1);
         scene.sleep(100 * MILLI).await;
         let open = scene.network.connections().iter().filter(|info| info.is_open).count();
         assert_eq!(open, 4);
@@ -193,7 +193,7 @@ fn an_end_in_mid_response() {
     for_seeds(|scene| async move {
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
-        assert_eq!(scene.network.close_mid_response(two, one).connections, 1);
+        assert_eq!(scene.network.close_mid_response(two, one, 1).connections, 1);
         write(&mut *client, b"not struck").await.unwrap();
         read_count(&mut *server, 10).await;
         write(&mut *server, &pattern(60)).await.unwrap();
@@ -280,7 +280,7 @@ fn a_flipped_bit_is_one_bit() {
     for_seeds(|scene| async move {
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
-        scene.network.flip_bit(one, two, 20);
+        scene.network.flip_bit(one, two, 20, 1);
         write(&mut *client, &[0; 19]).await.unwrap();
         write(&mut *client, &[0; 60]).await.unwrap();
         write(&mut *client, &[0; 60]).await.unwrap();
@@ -320,7 +320,7 @@ fn a_response_is_lost_after_its_request_arrived() {
     for_seeds(|scene| async move {
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
-        scene.network.lose_response(two, one);
+        scene.network.lose_response(two, one, 1);
         let begun = scene.world.now();
         write(&mut *client, b"request").await.unwrap();
         assert_eq!(read_count(&mut *server, 7).await, b"request");
@@ -383,4 +383,66 @@ fn an_observer_can_end_the_process_that_writes() {
         scene.sleep(SECOND).await;
         assert!(!response.is_finished());
     });
+}
+
+#[test]
+fn a_fault_draws_the_same_whatever_came_before() {
+    let reset = |seed, has_another: bool| {
+        let scene = Scene::new(seed, false);
+        let inner = scene.clone();
+        let numbers = scene.world.block_on(EVENTS_MAX, async move {
+            let (one, two) = inner.nodes();
+            let mut pairs = Vec::new();
+            for _ in 0..5 {
+                pairs.push(inner.pair().await);
+            }
+            if has_another {
+                inner.network.lose_response(two, one, 1);
+            }
+            inner.network.reset_connections(one, two, Which::One(2));
+            inner.sleep(100 * MILLI).await;
+            let open = inner.network.connections().into_iter().filter(|info| info.is_open);
+            open.map(|info| info.number).collect::<Vec<_>>()
+        });
+        numbers.unwrap()
+    };
+    for seed in 0..SEEDS {
+        assert_eq!(reset(seed, false), reset(seed, true), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_retransmission_changes_no_later_latency() {
+    let arrivals = |seed, is_cut: bool| {
+        let scene = Scene::new(seed, false);
+        let inner = scene.clone();
+        let times = scene.world.block_on(EVENTS_MAX, async move {
+            let (one, two) = inner.nodes();
+            let (mut client, mut server) = inner.pair().await;
+            if is_cut {
+                inner.network.cut(one, two);
+            }
+            write(&mut *client, b"first").await.unwrap();
+            inner.world.sleep_until(SECOND).await;
+            inner.network.heal(one, two);
+            inner.world.sleep_until(20 * SECOND).await;
+            read_count(&mut *server, 5).await;
+            inner.world.sleep_until(21 * SECOND).await;
+            let mut times = Vec::new();
+            for nth in 0..10 {
+                inner.world.sleep_until((22 + nth) * SECOND).await;
+                write(&mut *client, b"x").await.unwrap();
+                while inner.network.connections()[0].to_server.in_flight != 0 {
+                    inner.sleep(1_000).await;
+                }
+                times.push(inner.world.now());
+                read_count(&mut *server, 1).await;
+            }
+            times
+        });
+        times.unwrap()
+    };
+    for seed in 0..SEEDS {
+        assert_eq!(arrivals(seed, false), arrivals(seed, true), "seed {seed}");
+    }
 }

@@ -23,10 +23,10 @@ fn strike(scene: &Scene, random: &mut RandomStream) {
             scene.world.after(short, move |_| _ = network.heal(from, to));
         }
         4 => _ = network.stall(from, to, short),
-        5 => _ = network.reset_connections(from, to, Which::One),
-        6 => _ = network.close_mid_response(from, to),
-        7 => _ = network.lose_response(from, to),
-        8 => _ = network.half_open(from, to, Which::One),
+        5 => _ = network.reset_connections(from, to, Which::One(random.next_u64())),
+        6 => _ = network.close_mid_response(from, to, random.next_u64()),
+        7 => _ = network.lose_response(from, to, random.next_u64()),
+        8 => _ = network.half_open(from, to, Which::One(random.next_u64())),
         9 => _ = network.refuse_connects(two, short),
         10 => _ = network.hang_connects(two, short),
         11 => _ = network.one_byte_reads(from, short / 10),
