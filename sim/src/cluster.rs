@@ -215,7 +215,8 @@ impl Cluster {
         let up_at = self.machines.world().now() + down_ms * 1_000_000;
         let mut seats = self.lock();
         seats[at].status = Status::Down;
-        seats[at].up_at = up_at;
+        // Down already, it stays so for as long as the longest of its faults says.
+        seats[at].up_at = seats[at].up_at.max(up_at);
     }
 
     fn start(&self, at: usize) {
@@ -285,7 +286,7 @@ impl Cluster {
             return false;
         }
         let before = std::mem::replace(&mut seats[at].status, Status::Stopping);
-        seats[at].up_at = up_at;
+        seats[at].up_at = seats[at].up_at.max(up_at);
         drop(seats);
         if let Status::Running { stop, .. } = before {
             return stop.send(()).is_ok();

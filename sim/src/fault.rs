@@ -3,21 +3,22 @@
 //!
 //! Start at [`Faults::arm`].
 
+mod disks;
 mod frames;
+mod links;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::disk::{DiskEvent, FaultId, Op, PathFilter, Phase as DiskPhase, SimDisk, Verdict};
+use crate::disk::{FaultId, SimDisk};
 use crate::machine::Machines;
-use crate::net::Which;
-use crate::plan::{Action, Cut, DiskOp, Fault, Phase, Trigger, draw};
+use crate::plan::{Action, Fault, Trigger, draw};
 use crate::run::start_client;
 use crate::workload::Work;
 use crate::world::trace::digest;
-use crate::world::{Kind, Nanos, NodeId, World};
+use crate::world::{Kind, Nanos, NodeId, Process, World};
 use frames::Frames;
 
 /// What became of one fault of the plan.
@@ -37,18 +38,11 @@ struct State {
     keys: Vec<u64>,
     /// Faults of disks whose effect shows later: which of the plan, and whose.
     disk_faults: Vec<(usize, SimDisk, FaultId)>,
+    /// Until when nodes stand still, and which of their processes.
+    pauses: BTreeMap<NodeId, (Process, Nanos)>,
+    /// When clients that crashed start again, by their number.
+    clients_up_at: BTreeMap<u32, Nanos>,
     is_healed: bool,
-}
-
-/// An operation that a trigger waits for.
-struct DiskWatch {
-    fault: usize,
-    op: DiskOp,
-    filter: PathFilter,
-    phase: Phase,
-    left: u32,
-    /// The machine goes with it: whoever asked never hears of it.
-    is_crash: bool,
 }
 
 /// The armed faults of a run.
@@ -77,6 +71,8 @@ impl Faults {
             struck: plan.iter().map(struck).collect(),
             keys: keys(&plan),
             disk_faults: Vec::new(),
+            pauses: BTreeMap::new(),
+            clients_up_at: BTreeMap::new(),
             is_healed: false,
         };
         let faults = Faults {
@@ -100,43 +96,6 @@ impl Faults {
                 self.world.after(Duration::from_millis(ms), move |_| faults.strike(at));
             }
         }
-    }
-
-    fn arm_disks(&self, plan: &[Fault]) {
-        for id in 1..=self.work.scenario.cluster.brokers {
-            let watches: Vec<DiskWatch> = plan
-                .iter()
-                .enumerate()
-                .filter_map(|(at, fault)| DiskWatch::of(at, fault, id))
-                .collect();
-            if watches.is_empty() {
-                continue;
-            }
-            let faults = self.clone();
-            let mut watches = watches;
-            let tap = move |event: &DiskEvent| faults.on_disk(&mut watches, event);
-            self.machines.machine(self.cluster.node(id)).disk.on_operation(Box::new(tap));
-        }
-    }
-
-    /// Counts an operation, and plans the faults that waited for it.
-    fn on_disk(&self, watches: &mut Vec<DiskWatch>, event: &DiskEvent) -> Verdict {
-        let mut verdict = Verdict::Go;
-        watches.retain_mut(|watch| {
-            if !watch.matches(event) {
-                return true;
-            }
-            watch.left = watch.left.saturating_sub(1);
-            if watch.left > 0 {
-                return true;
-            }
-            if watch.is_crash && !self.lock().is_healed {
-                verdict = Verdict::Hang;
-            }
-            self.strike_soon(watch.fault);
-            false
-        });
-        verdict
     }
 
     fn arm_frames(&self, plan: &[Fault]) {
@@ -226,9 +185,21 @@ impl Faults {
 
     fn pause(&self, node: NodeId, ms: u64) -> bool {
         let Some(process) = self.world.process(node) else { return false };
+        let until = self.world.now() + ms * 1_000_000;
+        {
+            // Of pauses that overlap the longest counts.
+            let mut state = self.lock();
+            let pause = state.pauses.entry(node).or_insert((process, until));
+            let earlier = if pause.0 == process { pause.1 } else { 0 };
+            *pause = (process, until.max(earlier));
+        }
         self.world.pause(node);
-        self.world.after(Duration::from_millis(ms), move |world| {
-            if world.is_alive(process) {
+        let faults = self.clone();
+        self.world.at(until, move |world| {
+            let pause = faults.lock().pauses.get(&node).copied();
+            let is_over =
+                pause.is_none_or(|(paused, until)| paused == process && until <= world.now());
+            if is_over && world.is_alive(process) {
                 world.resume(node);
             }
         });
@@ -238,136 +209,56 @@ impl Faults {
     fn crash_client(&self, client: u32, down_ms: u64) -> bool {
         let Some(node) = self.client(client) else { return false };
         let was_up = self.machines.kill(node);
-        let (machines, work) = (self.machines.clone(), Arc::clone(&self.work));
-        self.world.after(Duration::from_millis(down_ms), move |world| {
-            if world.process(node).is_none() {
-                start_client(&machines, &work, node, client as usize - 1);
-            }
-        });
+        let up_at = self.world.now() + down_ms * 1_000_000;
+        {
+            let mut state = self.lock();
+            let planned = state.clients_up_at.entry(client).or_insert(up_at);
+            *planned = up_at.max(*planned);
+        }
+        let faults = self.clone();
+        self.world.at(up_at, move |_| faults.restart_client(client));
         was_up
+    }
+
+    /// Starts a client that crashed, when its time has come. After the heal whoever runs the clients
+    /// may have ended them for good.
+    fn restart_client(&self, client: u32) {
+        let is_due = {
+            let mut state = self.lock();
+            let up_at = state.clients_up_at.get(&client).copied();
+            let is_due = !state.is_healed && up_at.is_some_and(|at| at <= self.world.now());
+            if is_due {
+                state.clients_up_at.remove(&client);
+            }
+            is_due
+        };
+        if is_due {
+            self.start_client(client);
+        }
+    }
+
+    fn start_client(&self, client: u32) {
+        let Some(node) = self.client(client) else { return };
+        if self.world.process(node).is_none() {
+            start_client(&self.machines, &self.work, node, client as usize - 1);
+        }
     }
 
     fn client(&self, client: u32) -> Option<NodeId> {
         self.clients.get((client as usize).checked_sub(1)?).copied()
     }
 
-    fn act_on_network(&self, action: &Action, key: u64) -> bool {
-        let network = self.machines.network();
-        let ends =
-            |client: u32, broker: u32| Some((self.client(client)?, self.cluster.node(broker)));
-        let struck = match action {
-            Action::Cut { client, broker, cut, ms } => {
-                let Some((client, broker)) = ends(*client, *broker) else { return false };
-                return self.cut(client, broker, *cut, *ms);
-            }
-            Action::Stall { client, broker, ms } => {
-                let Some((client, broker)) = ends(*client, *broker) else { return false };
-                let duration = Duration::from_millis(*ms);
-                let mut struck = network.stall(client, broker, duration);
-                struck += network.stall(broker, client, duration);
-                struck
-            }
-            Action::Reset { client, broker } => {
-                let Some((client, broker)) = ends(*client, *broker) else { return false };
-                network.reset_connections(client, broker, Which::All)
-            }
-            Action::Fin { client, broker } => {
-                let Some((client, broker)) = ends(*client, *broker) else { return false };
-                network.close_mid_response(broker, client, key)
-            }
-            Action::HalfOpen { client, broker } => {
-                let Some((client, broker)) = ends(*client, *broker) else { return false };
-                network.half_open(client, broker, Which::One(key))
-            }
-            Action::LoseResponse { client, broker } => {
-                let Some((client, broker)) = ends(*client, *broker) else { return false };
-                network.lose_response(broker, client, key)
-            }
-            Action::Refuse { broker, ms } => {
-                let node = self.cluster.node(*broker);
-                network.refuse_connects(node, Duration::from_millis(*ms));
-                return true;
-            }
-            Action::Hang { broker, ms } => {
-                let node = self.cluster.node(*broker);
-                network.hang_connects(node, Duration::from_millis(*ms));
-                return true;
-            }
-            Action::OneByteReads { broker, ms } => {
-                let node = self.cluster.node(*broker);
-                network.one_byte_reads(node, Duration::from_millis(*ms));
-                return true;
-            }
-            _ => return false,
-        };
-        !struck.is_nothing()
-    }
-
-    fn cut(&self, client: NodeId, broker: NodeId, cut: Cut, ms: u64) -> bool {
-        let network = self.machines.network().clone();
-        let links: &[(NodeId, NodeId)] = match cut {
-            Cut::Both => &[(client, broker), (broker, client)],
-            Cut::ToBroker => &[(client, broker)],
-            Cut::ToClient => &[(broker, client)],
-        };
-        let links = links.to_vec();
-        let mut is_open = false;
-        for (from, to) in &links {
-            is_open |= !network.cut(*from, *to).is_nothing();
-        }
-        self.world.after(Duration::from_millis(ms), move |_| {
-            for (from, to) in links {
-                network.heal(from, to);
-            }
-        });
-        is_open
-    }
-
-    fn act_on_disk(&self, at: usize, action: &Action, key: u64) -> bool {
-        let disk = |broker: u32| self.machines.machine(self.cluster.node(broker)).disk;
-        let (disk, fault) = match action {
-            Action::DiskError { broker, op, path, nth } => {
-                let disk = disk(*broker);
-                let fault = disk.fail_next(op_of(*op), filter(path), u64::from(*nth));
-                (disk, fault)
-            }
-            Action::DiskFull { broker, left, ms } => {
-                let disk = disk(*broker);
-                let fault = disk.full(*left);
-                let freed = disk.clone();
-                self.world.after(Duration::from_millis(*ms), move |_| freed.free_again());
-                (disk, fault)
-            }
-            Action::DiskSlow { broker, factor, ms } => {
-                let disk = disk(*broker);
-                let fault = disk.slow(u64::from(*factor), Duration::from_millis(*ms));
-                (disk, fault)
-            }
-            Action::DiskStall { broker, ms } => {
-                let disk = disk(*broker);
-                let fault = disk.stall(Duration::from_millis(*ms));
-                (disk, fault)
-            }
-            Action::Rot { broker, path } => {
-                let disk = disk(*broker);
-                let fault = disk.rot(&filter(path), key);
-                (disk, fault)
-            }
-            Action::MisdirectWrite { broker, path } => {
-                let disk = disk(*broker);
-                let fault = disk.misdirect_next_write(filter(path));
-                (disk, fault)
-            }
-            _ => return false,
-        };
-        self.lock().disk_faults.push((at, disk, fault));
-        false
-    }
-
-    /// Ends all faults: the network is whole, disks work, nobody is paused, nothing strikes any
-    /// more.
+    /// Ends all faults: the network is whole, disks work, nobody is paused, clients that crashed are
+    /// back, nothing strikes any more.
     pub fn heal(&self) {
-        self.lock().is_healed = true;
+        let clients = {
+            let mut state = self.lock();
+            state.is_healed = true;
+            std::mem::take(&mut state.clients_up_at)
+        };
+        for client in clients.into_keys() {
+            self.start_client(client);
+        }
         self.machines.network().heal_all();
         self.machines.forget_watchers();
         for id in 1..=self.work.scenario.cluster.brokers {
@@ -412,53 +303,6 @@ fn keys(plan: &[Fault]) -> Vec<u64> {
         digest(format!("{nth} {text}").as_bytes())
     };
     plan.iter().map(key).collect()
-}
-
-impl DiskWatch {
-    fn of(at: usize, fault: &Fault, id: u32) -> Option<DiskWatch> {
-        let Trigger::Disk { broker, op, path, nth, phase } = &fault.when else { return None };
-        if *broker != id {
-            return None;
-        }
-        let is_crash = match &fault.what {
-            Action::Kill { broker, .. }
-            | Action::PowerLoss { broker, .. }
-            | Action::CrashLoop { broker, .. } => *broker == id,
-            _ => false,
-        };
-        let (op, phase) = (*op, *phase);
-        Some(DiskWatch { fault: at, op, filter: filter(path), phase, left: *nth, is_crash })
-    }
-
-    fn matches(&self, event: &DiskEvent) -> bool {
-        let phase = match self.phase {
-            Phase::Begin => DiskPhase::Begin,
-            Phase::Effect => DiskPhase::Effect,
-        };
-        let is_op =
-            event.op == op_of(self.op) || (self.op == DiskOp::Remove && event.op == Op::RemoveDir);
-        event.phase == phase && is_op && self.filter.matches(&event.path)
-    }
-}
-
-fn op_of(op: DiskOp) -> Op {
-    match op {
-        DiskOp::Open => Op::Open,
-        DiskOp::Read => Op::Read,
-        DiskOp::Write => Op::Write,
-        DiskOp::Sync => Op::Sync,
-        DiskOp::SyncDir => Op::SyncDir,
-        DiskOp::Rename => Op::Rename,
-        DiskOp::Remove => Op::RemoveFile,
-        DiskOp::SetLen => Op::SetLen,
-    }
-}
-
-fn filter(path: &str) -> PathFilter {
-    match path {
-        "" => PathFilter::Any,
-        part => PathFilter::Contains(part.to_owned()),
-    }
 }
 
 #[cfg(test)]

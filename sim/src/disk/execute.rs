@@ -138,7 +138,7 @@ impl State {
         now: Nanos,
         draws: &mut RandomStream,
     ) -> io::Result<()> {
-        let Some((limit, fault)) = self.faults.full else { return Ok(()) };
+        let Some((limit, fault)) = self.faults.full() else { return Ok(()) };
         if self.tree.used() < limit || one_in(draws, 2) {
             return Ok(());
         }
@@ -330,7 +330,7 @@ impl State {
     /// Bytes that still fit on the disk, and the fault that says so.
     fn room(&self, capacity: u64) -> (u64, Option<FaultId>) {
         let used = self.tree.used();
-        match self.faults.full {
+        match self.faults.full() {
             Some((limit, fault)) if limit < capacity => (limit.saturating_sub(used), Some(fault)),
             _ => (capacity.saturating_sub(used), None),
         }
@@ -341,7 +341,7 @@ impl State {
         let Ok(content) = self.tree.content(file) else { return 0 };
         let end = position.saturating_add(len as u64);
         let growth = end.saturating_sub(content.len());
-        let room = self.faults.full.map_or(u64::MAX, |_| self.room(u64::MAX).0);
+        let room = self.faults.full().map_or(u64::MAX, |_| self.room(u64::MAX).0);
         len.saturating_sub(usize::try_from(growth.saturating_sub(room)).unwrap_or(usize::MAX))
     }
 

@@ -85,12 +85,12 @@ pub(super) struct Faults {
     planned: Vec<Planned>,
     effects: BTreeMap<FaultId, Effect>,
     asked: u64,
-    /// Until when, and by which fault.
-    stalled: Option<(Nanos, FaultId)>,
-    slow: Option<(Nanos, u64, FaultId)>,
+    /// Until when, and by which faults: one that ends leaves the others as they were.
+    stalls: Vec<(Nanos, FaultId)>,
+    slow: Vec<(Nanos, u64, FaultId)>,
     pub(super) lying: Option<FaultId>,
-    /// More bytes than these do not fit.
-    pub(super) full: Option<(u64, FaultId)>,
+    /// More bytes than these do not fit, by each of these faults.
+    full: Vec<(u64, FaultId)>,
 }
 
 impl Faults {
@@ -176,32 +176,47 @@ impl Faults {
 
     pub(super) fn stall(&mut self, until: Nanos, now: Nanos) -> FaultId {
         let fault = self.ask(FaultKind::Stall, now);
-        let until = self.stalled.map_or(until, |(earlier, _)| until.max(earlier));
-        self.stalled = Some((until, fault));
+        self.stalls.push((until, fault));
         fault
     }
 
     /// Until when an operation has to wait.
     pub(super) fn stalled(&mut self, now: Nanos, what: &str) -> Option<Nanos> {
-        let (until, fault) = self.stalled.filter(|(until, _)| now < *until)?;
-        self.strike(fault, now, 1, what);
+        self.stalls.retain(|(until, _)| now < *until);
+        let until = self.stalls.iter().map(|(until, _)| *until).max()?;
+        for at in 0..self.stalls.len() {
+            self.strike(self.stalls[at].1, now, 1, what);
+        }
         Some(until)
     }
 
     pub(super) fn slow(&mut self, factor: u64, until: Nanos, now: Nanos) -> FaultId {
         let fault = self.ask(FaultKind::Slow, now);
-        self.slow = Some((until, factor.max(1), fault));
+        self.slow.push((until, factor.max(1), fault));
         fault
     }
 
     /// How many times longer an operation takes.
     pub(super) fn slowness(&mut self, now: Nanos, what: &str) -> u64 {
-        match self.slow {
-            Some((until, factor, fault)) if now < until => {
-                self.strike(fault, now, 1, what);
-                factor
-            }
-            _ => 1,
-        }
+        self.slow.retain(|(until, ..)| now < *until);
+        let worst = self.slow.iter().map(|(_, factor, fault)| (*factor, *fault)).max();
+        let Some((factor, fault)) = worst else { return 1 };
+        self.strike(fault, now, 1, what);
+        factor
+    }
+
+    pub(super) fn fill(&mut self, limit: u64, now: Nanos) -> FaultId {
+        let fault = self.ask(FaultKind::Full, now);
+        self.full.push((limit, fault));
+        fault
+    }
+
+    pub(super) fn free_again(&mut self, fault: FaultId) {
+        self.full.retain(|(_, other)| *other != fault);
+    }
+
+    /// The least that may be used, and the fault that says so.
+    pub(super) fn full(&self) -> Option<(u64, FaultId)> {
+        self.full.iter().min().copied()
     }
 }

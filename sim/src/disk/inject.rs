@@ -59,19 +59,17 @@ impl SimDisk {
         self.lock().faults.plan(kind, filter, nth, now)
     }
 
-    /// Only so many more bytes fit, until [`SimDisk::free_again`].
+    /// Only so many more bytes fit, until [`SimDisk::free_again`]. The least of several counts.
     pub fn full(&self, bytes_left: u64) -> FaultId {
         let now = self.world().now();
         let mut guard = self.lock();
         let state = &mut *guard;
-        let fault = state.faults.ask(FaultKind::Full, now);
-        state.faults.full = Some((state.tree.used().saturating_add(bytes_left), fault));
-        fault
+        state.faults.fill(state.tree.used().saturating_add(bytes_left), now)
     }
 
-    /// There is room again.
-    pub fn free_again(&self) {
-        self.lock().faults.full = None;
+    /// There is room again, as far as that fault goes.
+    pub fn free_again(&self, fault: FaultId) {
+        self.lock().faults.free_again(fault);
     }
 
     /// Nothing takes effect before `duration` has passed, neither what begins nor what is in
@@ -173,9 +171,17 @@ impl SimDisk {
     }
 
     /// Ends all faults that last or wait: room, speed and honesty return, nothing fails any more.
-    /// What is damaged stays damaged.
+    /// What a stall held goes on at once. What is damaged stays damaged.
     pub fn heal(&self) {
-        self.lock().faults.heal();
+        let stalled: Vec<u64> = {
+            let mut state = self.lock();
+            state.faults.heal();
+            state.stalled.keys().copied().collect()
+        };
+        for id in stalled {
+            let disk = self.clone();
+            self.world().after(Duration::ZERO, move |_| disk.go_on(id));
+        }
     }
 
     /// What each fault did so far, in the order they were asked for.

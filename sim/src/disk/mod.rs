@@ -54,8 +54,8 @@ use faults::Faults;
 use mount::{Mount, Mounted};
 use names::InodeId;
 use tree::{Kind, Tree, normal};
-use work::InFlight;
 pub(crate) use work::short;
+use work::{InFlight, Told};
 
 /// One machine's disk; outlives its processes. Clones are the same disk.
 #[derive(Clone)]
@@ -77,6 +77,8 @@ struct State {
     /// Which mount holds the lock of a file.
     locks: BTreeMap<InodeId, u64>,
     in_flight: BTreeMap<u64, InFlight>,
+    /// Operations that wait for the end of a stall, and who is told of them.
+    stalled: BTreeMap<u64, Told>,
     /// How many operations of a kind a path has had.
     counts: FastMap<(Op, u64), u64>,
     faults: Faults,
@@ -93,6 +95,7 @@ impl SimDisk {
             mounts: BTreeMap::new(),
             locks: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            stalled: BTreeMap::new(),
             counts: FastMap::default(),
             faults: Faults::default(),
             evictions: Vec::new(),

@@ -188,7 +188,7 @@ pub(super) enum Answer {
     Len(u64),
 }
 
-type Told = oneshot::Sender<io::Result<Answer>>;
+pub(super) type Told = oneshot::Sender<io::Result<Answer>>;
 
 /// An operation between its beginning and its effect.
 pub(super) struct InFlight {
@@ -367,7 +367,8 @@ impl SimDisk {
     fn finish(&self, id: u64, told: Told) {
         if let Some(until) = self.stalled_until(id) {
             let disk = self.clone();
-            self.world().at(until, move |_: &World| disk.finish(id, told));
+            self.lock().stalled.insert(id, told);
+            self.world().at(until, move |_: &World| disk.go_on(id));
             return;
         }
         let Some((op, result)) = self.do_now(id) else { return };
@@ -378,6 +379,14 @@ impl SimDisk {
             Verdict::Go => drop(told.send(answer)),
             Verdict::Fail(kind) => drop(told.send(Err(kind.into()))),
             Verdict::Hang => {}
+        }
+    }
+
+    /// Goes on with an operation after a stall, if nothing else has let it.
+    pub(super) fn go_on(&self, id: u64) {
+        let told = self.lock().stalled.remove(&id);
+        if let Some(told) = told {
+            self.finish(id, told);
         }
     }
 

@@ -121,6 +121,8 @@ pub(super) struct Pipe {
     pub(super) struggles_since: Nanos,
     /// How long the first retransmission waits.
     pub(super) retry: Nanos,
+    /// Its front waits for the end of a stall.
+    pub(super) is_stalled: bool,
     /// Nothing gets through any more.
     pub(super) is_silent: bool,
     /// The reader was told of an end that the sender knows nothing of.
@@ -139,6 +141,7 @@ impl Pipe {
             attempts: 0,
             struggles_since: 0,
             retry: 0,
+            is_stalled: false,
             is_silent: false,
             is_severed: false,
             latency,
@@ -228,6 +231,8 @@ pub(super) struct Connection {
     /// Names it among all connections of the run, whatever others there are.
     pub(super) key: u64,
     pub(super) opened_at: Nanos,
+    /// The fault that silenced it.
+    pub(super) silenced_by: Option<u64>,
     pub(super) sockets: Both<Socket>,
     pub(super) pipes: Both<Pipe>,
 }

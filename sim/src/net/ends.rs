@@ -89,8 +89,10 @@ impl State {
 
     pub(super) fn on_reset(&mut self, number: u64, victim: Side, is_forged: bool) {
         let Some(connection) = self.connections.get(&number) else { return };
-        let stalled_until = self.stalled_until(connection.path(victim.other()));
+        let path = connection.path(victim.other());
+        let stalled_until = self.stalled_until(path);
         if !is_forged && self.now() < stalled_until {
+            self.link(path.0, path.1).stalled_resets.push((number, victim));
             self.plan(stalled_until, Event::Reset { number, victim, is_forged });
             return;
         }

@@ -51,38 +51,33 @@ impl Network {
 impl Network {
     /// Nothing gets through in this direction any more: what arrives during the cut is sent again
     /// until the heal, connects hang. Tells what is on its way.
-    pub fn cut(&self, from: NodeId, to: NodeId) -> Struck {
+    pub fn cut(&self, from: NodeId, to: NodeId, key: u64) -> Struck {
         self.fault(
             Some(to),
             || format!("cut {from} -> {to}"),
             |state| {
-                let link = state.link(from, to);
-                if !link.is_cut {
-                    link.is_cut = true;
-                    link.struck = 0;
-                }
+                state.link(from, to).cuts.insert(key);
                 state.in_flight(from, to)
             },
         )
     }
 
-    /// Ends a cut; held segments arrive at their next retransmission. Returns how many segments
-    /// and connects the cut has held.
-    pub fn heal(&self, from: NodeId, to: NodeId) -> usize {
+    /// Ends the cut that `key` names; when no other lies on the link, held segments arrive at their
+    /// next retransmission. Returns how many segments and connects the cut has held.
+    pub fn heal(&self, from: NodeId, to: NodeId, key: u64) -> u64 {
         self.fault(
             Some(to),
             || format!("heal {from} -> {to}"),
             |state| {
-                let link = state.link(from, to);
-                let was_cut = std::mem::take(&mut link.is_cut);
-                if was_cut { link.struck } else { 0 }
+                state.link(from, to).cuts.remove(&key);
+                state.strikes.get(&key).copied().unwrap_or(0)
             },
         )
     }
 
     /// Ends all cuts, isolations, stalls and everything else that holds or strikes segments and
-    /// connects. Connections that are silent stay so. Returns how much the cuts have held.
-    pub fn heal_all(&self) -> usize {
+    /// connects. What a stall held arrives at once. Connections that are silent stay so.
+    pub fn heal_all(&self) {
         self.fault(
             None,
             || "heal everything".to_owned(),
@@ -90,18 +85,23 @@ impl Network {
                 let now = state.now();
                 for (_, host) in state.hosts() {
                     host.is_isolated = false;
-                    host.refuses_until = host.refuses_until.min(now);
-                    host.hangs_until = host.hangs_until.min(now);
-                    host.single_bytes_until = host.single_bytes_until.min(now);
+                    for spells in [&mut host.refusals, &mut host.hangs, &mut host.single_bytes] {
+                        spells.end(now);
+                    }
                 }
-                let links = state.links.values_mut().map(|link| {
-                    link.stalled_until = link.stalled_until.min(now);
+                let mut stalled = Vec::new();
+                for (path, link) in &mut state.links {
                     link.ambushes.clear();
-                    if std::mem::take(&mut link.is_cut) { link.struck } else { 0 }
-                });
-                links.sum()
+                    link.cuts.clear();
+                    if link.stalls.end(now) {
+                        stalled.push(*path);
+                    }
+                }
+                for path in stalled {
+                    state.end_stall(path);
+                }
             },
-        )
+        );
     }
 
     /// Cuts `node` off from all others, both ways, until [`Network::rejoin`].
@@ -129,14 +129,13 @@ impl Network {
 
     /// Everything on the link waits for so long, and then arrives at once. Tells what is on its
     /// way.
-    pub fn stall(&self, from: NodeId, to: NodeId, duration: Duration) -> Struck {
+    pub fn stall(&self, from: NodeId, to: NodeId, duration: Duration, key: u64) -> Struck {
         self.fault(
             Some(to),
             || format!("stall {from} -> {to} for {duration:?}"),
             |state| {
                 let until = state.now().saturating_add(nanos(duration));
-                let link = state.link(from, to);
-                link.stalled_until = link.stalled_until.max(until);
+                state.link(from, to).stalls.add(until, key);
                 state.in_flight(from, to)
             },
         )
@@ -182,7 +181,7 @@ impl Network {
         self.fault(Some(to), text, |state| {
             let mut random = state.fault_stream(key);
             let ambush = draw(&mut random);
-            state.link(from, to).ambushes.push(ambush);
+            state.link(from, to).ambushes.push((key, ambush));
             state.in_flight(from, to)
         })
     }
@@ -215,7 +214,13 @@ impl Network {
         self.fault(
             Some(b),
             || format!("half-open {a} - {b}: {which:?}"),
-            |state| state.each_between(a, b, which, State::silence_by_fault),
+            |state| {
+                let key = match which {
+                    Which::One(key) => Some(key),
+                    Which::All => None,
+                };
+                state.each_between(a, b, which, |state, number| state.silence_by_fault(number, key))
+            },
         )
     }
 
@@ -224,7 +229,7 @@ impl Network {
         self.fault(
             None,
             || format!("half-open #{connection}"),
-            |state| state.silence_by_fault(connection),
+            |state| state.silence_by_fault(connection, None),
         )
     }
 }
@@ -232,26 +237,26 @@ impl Network {
 /// Faults of nodes.
 impl Network {
     /// Connects to `node` are refused for so long, whoever listens. Tells which are on their way.
-    pub fn refuse_connects(&self, node: NodeId, duration: Duration) -> Struck {
+    pub fn refuse_connects(&self, node: NodeId, duration: Duration, key: u64) -> Struck {
         self.fault(
             Some(node),
             || format!("{node} refuses connects for {duration:?}"),
             |state| {
                 let until = state.now().saturating_add(nanos(duration));
-                state.host(node).refuses_until = until;
+                state.host(node).refusals.add(until, key);
                 state.connects_to(node)
             },
         )
     }
 
     /// Connects to `node` are not answered for so long. Tells which are on their way.
-    pub fn hang_connects(&self, node: NodeId, duration: Duration) -> Struck {
+    pub fn hang_connects(&self, node: NodeId, duration: Duration, key: u64) -> Struck {
         self.fault(
             Some(node),
             || format!("connects to {node} hang for {duration:?}"),
             |state| {
                 let until = state.now().saturating_add(nanos(duration));
-                state.host(node).hangs_until = until;
+                state.host(node).hangs.add(until, key);
                 state.connects_to(node)
             },
         )
@@ -259,13 +264,13 @@ impl Network {
 
     /// Each read on `node` returns one byte for so long. Tells the connections of the node and
     /// what is on its way to it.
-    pub fn one_byte_reads(&self, node: NodeId, duration: Duration) -> Struck {
+    pub fn one_byte_reads(&self, node: NodeId, duration: Duration, key: u64) -> Struck {
         self.fault(
             Some(node),
             || format!("one-byte reads on {node} for {duration:?}"),
             |state| {
                 let until = state.now().saturating_add(nanos(duration));
-                state.host(node).single_bytes_until = until;
+                state.host(node).single_bytes.add(until, key);
                 state.struck(|_, to| to == node)
             },
         )
@@ -351,10 +356,10 @@ impl State {
         struck
     }
 
-    fn silence_by_fault(&mut self, number: u64) -> Struck {
+    fn silence_by_fault(&mut self, number: u64, key: Option<u64>) -> Struck {
         let struck = self.struck_connection(number);
         self.effects.connections_silenced += struck.connections as u64;
-        self.silence(number);
+        self.silence(number, key);
         struck
     }
 

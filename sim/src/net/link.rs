@@ -1,10 +1,13 @@
 //! A directed link between two nodes: how long segments take, and which faults lie on it.
 
+use std::collections::BTreeSet;
+
 use runtime::{RandomStream, Rng};
 
 use crate::world::Nanos;
 
 use super::connection::Side;
+use super::spells::Spells;
 
 /// How a link behaves while nothing is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,15 +113,17 @@ impl Ambush {
 pub(super) struct Link {
     /// `None`: as the network's links are.
     pub(super) profile: Option<LinkProfile>,
-    pub(super) is_cut: bool,
-    /// How many segments and connects the present cut has struck.
-    pub(super) struck: usize,
-    pub(super) stalled_until: Nanos,
+    /// The cuts that lie on it, by their keys.
+    pub(super) cuts: BTreeSet<u64>,
+    pub(super) stalls: Spells,
+    /// Resets that wait for the end of a stall.
+    pub(super) stalled_resets: Vec<(u64, Side)>,
     /// When everything sent so far has left.
     busy_until: Nanos,
     /// How many connections were opened in this direction.
     pub(super) opened: u64,
-    pub(super) ambushes: Vec<Ambush>,
+    /// Each with the key of its fault.
+    pub(super) ambushes: Vec<(u64, Ambush)>,
 }
 
 impl Link {
@@ -130,9 +135,13 @@ impl Link {
         self.busy_until
     }
 
-    /// The ambush that strikes a segment of `len` bytes, if any.
-    pub(super) fn ambush(&mut self, sender: Side, len: usize) -> Option<Ambush> {
-        let at = self.ambushes.iter().position(|ambush| ambush.fits(sender, len))?;
+    pub(super) fn is_cut(&self) -> bool {
+        !self.cuts.is_empty()
+    }
+
+    /// The ambush that strikes a segment of `len` bytes, if any, and the key of its fault.
+    pub(super) fn ambush(&mut self, sender: Side, len: usize) -> Option<(u64, Ambush)> {
+        let at = self.ambushes.iter().position(|(_, ambush)| ambush.fits(sender, len))?;
         Some(self.ambushes.remove(at))
     }
 }

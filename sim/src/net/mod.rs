@@ -19,6 +19,7 @@ mod info;
 mod link;
 mod opening;
 mod socket;
+mod spells;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -94,6 +95,12 @@ impl Network {
     /// What happened so far.
     pub fn effects(&self) -> Effects {
         self.act(|state| state.effects)
+    }
+
+    /// How often the fault that `key` names struck so far: segments that it held or altered,
+    /// connects that it refused or let hang, reads that it shortened.
+    pub fn strikes(&self, key: u64) -> u64 {
+        self.act(|state| state.strikes.get(&key).copied().unwrap_or(0))
     }
 
     /// The connections that are not over, in the order they were opened.

@@ -124,6 +124,7 @@ impl State {
         let connection = Connection {
             key,
             opened_at: self.now(),
+            silenced_by: None,
             sockets: Both { client, server },
             pipes: Both { client: pipe(Side::Client), server: pipe(Side::Server) },
         };
@@ -155,7 +156,9 @@ impl State {
         let (node, target) = (connection.sockets.server.node, connection.sockets.server.address);
         let now = self.now();
         let host = self.host(node);
-        if now < host.refuses_until {
+        if host.refusals.is_on(now) {
+            let keys = host.refusals.keys(now);
+            self.credit(keys, 1);
             self.effects.connects_refused_by_fault += 1;
             self.refuse(number);
             return;

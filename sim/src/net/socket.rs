@@ -29,7 +29,7 @@ impl State {
         let Some(connection) = self.connections.get(&number) else { return Poll::Pending };
         let (from, to) = connection.path(side.other());
         let profile = self.profile_of(from, to);
-        let is_single = now < self.host(to).single_bytes_until;
+        let single = self.host(to).single_bytes.keys(now);
         let Some(connection) = self.connections.get_mut(&number) else { return Poll::Pending };
         let socket = &mut connection.sockets[side];
         if socket.phase.is_over() {
@@ -56,7 +56,7 @@ impl State {
         }
         let whole = socket.unread.min(buffer.remaining());
         let mut count = whole;
-        if is_single && 1 < whole {
+        if !single.is_empty() && 1 < whole {
             count = 1;
             self.effects.single_byte_reads += 1;
         } else if 1 < whole && one_in(profile.short_reads_one_in, &mut socket.habits) {
@@ -64,6 +64,9 @@ impl State {
             self.effects.short_reads += 1;
         }
         take(socket, count, buffer);
+        if count == 1 && 1 < whole {
+            self.credit(single, 1);
+        }
         self.on_consumed(number, side.other(), count);
         Poll::Ready(Ok(()))
     }

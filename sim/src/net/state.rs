@@ -14,6 +14,7 @@ use crate::world::{Kind, Nanos, NodeId, Process, World, trace};
 use super::connection::{Connection, Payload, Side};
 use super::info::Effects;
 use super::link::{Link, LinkProfile};
+use super::spells::Spells;
 
 /// What the network does by itself at a moment.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +55,9 @@ pub(super) struct Host {
     /// Its kernel runs, whether a process does or not.
     pub(super) is_up: bool,
     pub(super) is_isolated: bool,
-    pub(super) refuses_until: Nanos,
-    pub(super) hangs_until: Nanos,
-    pub(super) single_bytes_until: Nanos,
+    pub(super) refusals: Spells,
+    pub(super) hangs: Spells,
+    pub(super) single_bytes: Spells,
     /// The listeners of a port, one per address.
     pub(super) listeners: BTreeMap<u16, Vec<u64>>,
     /// The ports of clients.
@@ -94,6 +95,8 @@ pub(super) struct State {
     pub(super) listeners: BTreeMap<u64, Listening>,
     pub(super) listeners_opened: u64,
     pub(super) effects: Effects,
+    /// How often each fault struck, by its key.
+    pub(super) strikes: BTreeMap<u64, u64>,
     pub(super) outbox: Outbox,
 }
 
@@ -110,6 +113,7 @@ impl State {
             listeners: BTreeMap::new(),
             listeners_opened: 0,
             effects: Effects::default(),
+            strikes: BTreeMap::new(),
             outbox: Outbox::default(),
         }
     }
@@ -192,13 +196,21 @@ impl State {
             return is_open;
         }
         // A server that can not answer accepts nothing.
-        let hangs_until = self.known_host(to).map_or(0, |host| host.hangs_until);
-        is_open && self.is_open(to, from) && hangs_until <= self.now()
+        let now = self.now();
+        let hangs = self.known_host(to).is_some_and(|host| host.hangs.is_on(now));
+        is_open && self.is_open(to, from) && !hangs
+    }
+
+    /// Notes that the faults that `keys` name struck `count` times.
+    pub(super) fn credit(&mut self, keys: impl IntoIterator<Item = u64>, count: u64) {
+        for key in keys {
+            *self.strikes.entry(key).or_default() += count;
+        }
     }
 
     /// Until when everything on a link waits; in the past when nothing does.
     pub(super) fn stalled_until(&self, (from, to): (NodeId, NodeId)) -> Nanos {
-        self.links.get(&(from, to)).map_or(0, |link| link.stalled_until)
+        self.links.get(&(from, to)).map_or(0, |link| link.stalls.until())
     }
 
     /// Whether `to` is up and can hear `from`.
@@ -207,7 +219,7 @@ impl State {
         let is_cut = from != to
             && (is_isolated(from)
                 || is_isolated(to)
-                || self.links.get(&(from, to)).is_some_and(|link| link.is_cut));
+                || self.links.get(&(from, to)).is_some_and(Link::is_cut));
         !is_cut && self.known_host(to).is_some_and(|host| host.is_up)
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use runtime::Rng;
 
 use crate::world::film::Scene;
-use crate::world::{Kind, Nanos, trace};
+use crate::world::{Kind, Nanos, NodeId, trace};
 
 use super::connection::{Payload, Phase, Segment, Side};
 use super::link::Ambush;
@@ -91,8 +91,7 @@ impl State {
         }
         let stalled_until = self.stalled_until(connection.path(sender));
         if now < stalled_until {
-            self.effects.segments_stalled += pipe.flight.len() as u64;
-            self.postpone(number, sender, stalled_until);
+            self.on_stalled(number, sender, stalled_until);
             return None;
         }
         let is_hopeless = match front.payload.is_opening() {
@@ -104,12 +103,61 @@ impl State {
             return None;
         }
         if !self.passes(number, sender) {
+            self.credit_hang(number, sender);
             self.retransmit(number, sender);
             return None;
         }
         let pipe = &mut self.connections.get_mut(&number)?.pipes[sender];
         pipe.attempts = 0;
+        pipe.is_stalled = false;
         pipe.flight.pop_front().map(|segment| segment.payload)
+    }
+
+    /// A pipe whose front is due waits for the end of a stall.
+    fn on_stalled(&mut self, number: u64, sender: Side, until: Nanos) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let path = connection.path(sender);
+        let pipe = &mut connection.pipes[sender];
+        let count = pipe.flight.len() as u64;
+        pipe.is_stalled = true;
+        self.effects.segments_stalled += count;
+        let keys = self.links.get(&path).map_or_else(Vec::new, |link| link.stalls.keys(now));
+        self.credit(keys, count);
+        self.postpone(number, sender, until);
+    }
+
+    /// What waited for the end of a stall on the link arrives now.
+    pub(super) fn end_stall(&mut self, path: (NodeId, NodeId)) {
+        let now = self.now();
+        let mut due = Vec::new();
+        for (number, connection) in &mut self.connections {
+            for sender in Side::BOTH {
+                let is_on = connection.path(sender) == path;
+                if is_on && std::mem::take(&mut connection.pipes[sender].is_stalled) {
+                    due.push((*number, sender));
+                }
+            }
+        }
+        for (number, sender) in due {
+            self.postpone(number, sender, now);
+        }
+        let Some(link) = self.links.get_mut(&path) else { return };
+        for (number, victim) in std::mem::take(&mut link.stalled_resets) {
+            self.plan(now, Event::Reset { number, victim, is_forged: false });
+        }
+    }
+
+    /// Notes that a connect that is due hangs by a fault, if it does.
+    fn credit_hang(&mut self, number: u64, sender: Side) {
+        let now = self.now();
+        let Some(connection) = self.connections.get(&number) else { return };
+        let front = connection.pipes[sender].flight.front();
+        if front.is_some_and(|front| matches!(front.payload, Payload::Syn)) {
+            let to = connection.path(sender).1;
+            let keys = self.host(to).hangs.keys(now);
+            self.credit(keys, 1);
+        }
     }
 
     /// Lets the front of a pipe arrive at `moment`; everything behind it waits for it.
@@ -165,16 +213,18 @@ impl State {
         self.effects.segments_held += segments as u64;
         let Some(connection) = self.connections.get(&number) else { return };
         let (from, to) = connection.path(sender);
+        let mut keys: Vec<u64> = Vec::new();
+        if connection.pipes[sender].is_silent {
+            keys.extend(connection.silenced_by);
+        }
+        // A connect also fails for the way back.
         for path in [(from, to), (to, from)] {
-            // A connect also fails for the way back.
-            match self.links.get_mut(&path) {
-                Some(link) if link.is_cut => {
-                    link.struck += segments;
-                    return;
-                }
-                _ => {}
+            if let Some(link) = self.links.get(&path).filter(|link| link.is_cut()) {
+                keys.extend(&link.cuts);
+                break;
             }
         }
+        self.credit(keys, segments as u64);
     }
 
     /// Ends what has waited too long for an answer.
@@ -191,9 +241,10 @@ impl State {
     }
 
     /// Nothing gets through a connection any more, either way, and nobody is told.
-    pub(super) fn silence(&mut self, number: u64) {
+    pub(super) fn silence(&mut self, number: u64, by: Option<u64>) {
         let starves_at = self.now() + SILENCE_NANOS_MAX;
         let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.silenced_by = by;
         for side in Side::BOTH {
             connection.pipes[side].is_silent = true;
             // Unanswered probes of a closed window count like unanswered data.
@@ -225,7 +276,10 @@ impl State {
         }
         match self.links.get_mut(&(from, to)).and_then(|link| link.ambush(sender, len)) {
             None => self.put(number, sender, bytes),
-            Some(ambush) => self.put_ambushed(number, sender, bytes, ambush),
+            Some((key, ambush)) => {
+                self.credit([key], 1);
+                self.put_ambushed(number, sender, bytes, ambush);
+            }
         }
     }
 

@@ -181,7 +181,7 @@ fn a_full_disk_refuses_takes_a_part_and_takes_all_again() {
         assert_eq!(inner.disk.strikes(fault), 3);
         file.set_len(120).await.unwrap();
         assert_eq!(file.write_at(120, &bytes).await.unwrap(), 10, "what was freed can be used");
-        inner.disk.free_again();
+        inner.disk.free_again(fault);
         assert_eq!(file.write_at(130, &bytes).await.unwrap(), 100);
     });
 }
@@ -313,5 +313,42 @@ fn a_tap_decides() {
         inner.disk.remove_tap();
         append(&*file, b"y").await;
         assert_eq!(inner.disk.cached("/file").unwrap(), b"x\0\0y");
+    });
+}
+
+#[test]
+fn a_heal_ends_a_stall_under_way() {
+    let machine = Machine::plain(1);
+    let inner = machine.clone();
+    machine.run(async move {
+        let file = put(&*inner.mount(), "/file", b"x").await;
+        inner.disk.stall(Duration::from_secs(600));
+        let disk = inner.disk.clone();
+        inner.world.after(Duration::from_secs(1), move |_| disk.heal());
+        let start = inner.world.now();
+        file.len().await.unwrap();
+        assert!((1_000_000_000..1_010_000_000).contains(&(inner.world.now() - start)));
+    });
+}
+
+#[test]
+fn a_fault_that_ends_leaves_the_others_as_they_were() {
+    let machine = Machine::plain(1);
+    let inner = machine.clone();
+    machine.run(async move {
+        let file = put(&*inner.mount(), "/file", &[1; 100]).await;
+        let (long, short) = (inner.disk.full(10), inner.disk.full(50));
+        let bytes = [Bytes::from(vec![2; 100])];
+        assert_eq!(file.write_at(100, &bytes).await.unwrap(), 10);
+        inner.disk.free_again(short);
+        assert!(file.write_at(110, &bytes).await.is_err());
+        assert_eq!((inner.disk.strikes(long), inner.disk.strikes(short)), (2, 0));
+        inner.disk.free_again(long);
+        assert_eq!(file.write_at(110, &bytes).await.unwrap(), 100);
+        inner.disk.slow(1_000, Duration::from_secs(100));
+        inner.disk.slow(2, Duration::from_millis(1));
+        let start = inner.world.now();
+        file.write_at(0, &bytes).await.unwrap();
+        assert!(1_000_000 <= inner.world.now() - start);
     });
 }

@@ -57,9 +57,9 @@ async fn traffic(scene: Scene) {
         }));
     }
     scene.sleep(MILLI / 2).await;
-    scene.network.cut(one, two);
+    scene.network.cut(one, two, 1);
     scene.sleep(MILLI / 2).await;
-    scene.network.heal(one, two);
+    scene.network.heal(one, two, 1);
     scene.network.reset_connections(one, two, Which::One(1));
     scene.network.flip_bit(two, one, 100, 1);
     scene.network.close_mid_response(two, one, 1);
@@ -123,7 +123,7 @@ fn arrivals(is_struck: bool) -> Vec<Nanos> {
             run.network.reset_connections(three.node, run.two.node, Which::All);
             struck = run.net(three).connect("two:9").await.unwrap();
             listener.accept().await.unwrap();
-            run.network.cut(three.node, run.two.node);
+            run.network.cut(three.node, run.two.node, 1);
         }
         let _server = listener.accept().await.unwrap();
         for round in 0..100 {

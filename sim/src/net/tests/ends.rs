@@ -155,13 +155,13 @@ fn a_loss_of_power_takes_what_a_killed_process_left_to_send() {
     for_seeds(|scene| async move {
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
-        scene.network.cut(two, one);
+        scene.network.cut(two, one, 1);
         write(&mut *server, b"last words").await.unwrap();
         scene.end(scene.two, End::Killed);
         scene.sleep(SECOND).await;
         scene.network.power_lost(two);
         scene.network.node_booted(two);
-        scene.network.heal(two, one);
+        scene.network.heal(two, one, 1);
         let silence = scene.spawn(async move { read_some(&mut *client).await });
         scene.sleep(100 * SECOND).await;
         assert!(!silence.is_finished());

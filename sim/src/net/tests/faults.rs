@@ -15,7 +15,7 @@ fn a_cut_holds_bytes_in_order() {
     for_seeds(|scene| async move {
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
-        assert_eq!(scene.network.cut(one, two), Struck { connections: 1, segments: 0 });
+        assert_eq!(scene.network.cut(one, two, 1), Struck { connections: 1, segments: 0 });
         let cut_at = scene.world.now();
         let whole = pattern(20_000);
         for part in whole.chunks(1_000) {
@@ -28,7 +28,7 @@ fn a_cut_holds_bytes_in_order() {
         scene.sleep(3 * SECOND).await;
         assert_eq!(scene.network.connections()[0].to_server.in_flight, 20_000);
         let healed_at = scene.world.now();
-        assert!(20 <= scene.network.heal(one, two));
+        assert!(20 <= scene.network.heal(one, two, 1));
         assert_eq!(read_count(&mut *server, 20_000).await, whole);
         // Retransmissions wait twice as long each time.
         let took = scene.world.now() - healed_at;
@@ -44,9 +44,9 @@ fn a_cut_strikes_what_is_on_its_way() {
         let (mut client, mut server) = scene.pair().await;
         write(&mut *client, b"request").await.unwrap();
         let written_at = scene.world.now();
-        assert_eq!(scene.network.cut(one, two), Struck { connections: 1, segments: 1 });
+        assert_eq!(scene.network.cut(one, two, 1), Struck { connections: 1, segments: 1 });
         scene.sleep(100 * MILLI).await;
-        assert_eq!(scene.network.heal(one, two), 1);
+        assert_eq!(scene.network.heal(one, two, 1), 1);
         read_count(&mut *server, 7).await;
         let took = scene.world.now() - written_at;
         assert!((200 * MILLI..450 * MILLI).contains(&took), "{took}");
@@ -59,14 +59,14 @@ fn connects_hang_in_a_cut_of_either_direction() {
         let (one, two) = scene.nodes();
         let mut listener = scene.net(scene.two).listen("0.0.0.0:9").await.unwrap();
         for (from, to) in [(one, two), (two, one)] {
-            scene.network.cut(from, to);
+            scene.network.cut(from, to, u64::from(from.0));
             let begun = scene.world.now();
             let net = scene.net(scene.one);
             let connect = scene.spawn(async move { net.connect("two:9").await });
             scene.sleep(2 * SECOND + 500 * MILLI).await;
             assert!(!connect.is_finished());
             assert!(poll_once(listener.accept()).is_pending());
-            assert_eq!(scene.network.heal(from, to), 1);
+            assert_eq!(scene.network.heal(from, to, u64::from(from.0)), 1);
             let _client = connect.join().await.unwrap().unwrap();
             listener.accept().await.unwrap();
             // At the third attempt: after one second and two more.
@@ -87,10 +87,10 @@ fn a_refusal_that_is_cut_off_is_asked_for_again() {
         while scene.network.effects().connects_refused == 0 {
             scene.sleep(1_000).await;
         }
-        scene.network.cut(two, one);
+        scene.network.cut(two, one, 1);
         scene.sleep(500 * MILLI).await;
         assert!(!connect.is_finished());
-        scene.network.heal(two, one);
+        scene.network.heal(two, one, 1);
         assert_eq!(connect.join().await.unwrap(), ErrorKind::ConnectionRefused);
         assert!(SECOND < scene.world.now());
         assert_eq!(scene.network.effects().resets_lost, 1);
@@ -114,7 +114,7 @@ fn an_isolated_node_hears_and_says_nothing() {
         scene.network.rejoin(two);
         assert_eq!(read_count(&mut *client, 8).await, b"response");
         assert_eq!(read_count(&mut *server, 7).await, b"request");
-        scene.network.cut(one, two);
+        scene.network.cut(one, two, 1);
         scene.network.isolate(one);
         scene.network.heal_all();
         write(&mut *client, b"more").await.unwrap();
@@ -128,7 +128,7 @@ fn a_stall_delays_and_loses_nothing() {
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
         let stalled_at = scene.world.now();
-        scene.network.stall(one, two, Duration::from_millis(700));
+        scene.network.stall(one, two, Duration::from_millis(700), 1);
         for part in pattern(5_000).chunks(500) {
             write(&mut *client, part).await.unwrap();
         }
@@ -136,7 +136,7 @@ fn a_stall_delays_and_loses_nothing() {
         let took = scene.world.now() - stalled_at;
         assert!((700 * MILLI..702 * MILLI).contains(&took), "{took}");
         // A reset waits as well.
-        scene.network.stall(two, one, Duration::from_millis(300));
+        scene.network.stall(two, one, Duration::from_millis(300), 1);
         let stalled_at = scene.world.now();
         write(&mut *client, b"two").await.unwrap();
         read_count(&mut *server, 1).await;
@@ -255,7 +255,7 @@ fn connects_are_refused_or_hang_for_a_while() {
         let (_, two) = scene.nodes();
         let net = scene.net(scene.one);
         let mut listener = scene.net(scene.two).listen("0.0.0.0:9").await.unwrap();
-        scene.network.refuse_connects(two, Duration::from_secs(1));
+        scene.network.refuse_connects(two, Duration::from_secs(1), 1);
         let refused = net.connect("two:9").await.err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         assert_eq!(scene.network.effects().connects_refused_by_fault, 1);
@@ -263,12 +263,12 @@ fn connects_are_refused_or_hang_for_a_while() {
         net.connect("two:9").await.unwrap();
         listener.accept().await.unwrap();
         let begun = scene.world.now();
-        scene.network.hang_connects(two, Duration::from_secs(5));
+        scene.network.hang_connects(two, Duration::from_secs(5), 1);
         net.connect("two:9").await.unwrap();
         listener.accept().await.unwrap();
         let took = scene.world.now() - begun;
         assert!((7 * SECOND..7 * SECOND + 100 * MILLI).contains(&took), "{took}");
-        scene.network.hang_connects(two, Duration::from_secs(1_000));
+        scene.network.hang_connects(two, Duration::from_secs(1_000), 1);
         let hung = net.connect("two:9").await.err().unwrap();
         assert_eq!(hung.kind(), ErrorKind::TimedOut);
         assert_eq!(scene.network.effects().connects_hung, 2);
@@ -297,7 +297,7 @@ fn reads_of_one_byte() {
     for_seeds(|scene| async move {
         let (_, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
-        let struck = scene.network.one_byte_reads(two, Duration::from_secs(1));
+        let struck = scene.network.one_byte_reads(two, Duration::from_secs(1), 1);
         assert_eq!(struck.connections, 1);
         write(&mut *client, b"hello").await.unwrap();
         for byte in b"hello" {
@@ -343,7 +343,7 @@ fn observers_see_what_is_written_and_can_strike_it() {
         scene.network.on_segment(Box::new(move |event| {
             lock(&log).push((event.from, event.sender, event.connection, event.bytes.to_vec()));
             if event.bytes == b"cut me" {
-                event.network.cut(event.from, event.to);
+                event.network.cut(event.from, event.to, 1);
             }
         }));
         let (mut client, mut server) = scene.pair().await;
@@ -420,11 +420,11 @@ fn a_retransmission_changes_no_later_latency() {
             let (one, two) = inner.nodes();
             let (mut client, mut server) = inner.pair().await;
             if is_cut {
-                inner.network.cut(one, two);
+                inner.network.cut(one, two, 1);
             }
             write(&mut *client, b"first").await.unwrap();
             inner.world.sleep_until(SECOND).await;
-            inner.network.heal(one, two);
+            inner.network.heal(one, two, 1);
             inner.world.sleep_until(20 * SECOND).await;
             read_count(&mut *server, 5).await;
             inner.world.sleep_until(21 * SECOND).await;
@@ -445,4 +445,65 @@ fn a_retransmission_changes_no_later_latency() {
     for seed in 0..SEEDS {
         assert_eq!(arrivals(seed, false), arrivals(seed, true), "seed {seed}");
     }
+}
+
+#[test]
+fn a_fault_that_ends_leaves_the_others_as_they_were() {
+    for_seeds(|scene| async move {
+        let (one, two) = scene.nodes();
+        let (mut client, mut server) = scene.pair().await;
+        scene.network.cut(one, two, 1);
+        scene.network.cut(one, two, 2);
+        write(&mut *client, b"x").await.unwrap();
+        scene.sleep(SECOND).await;
+        assert_eq!(scene.network.heal(one, two, 2), 1);
+        scene.sleep(20 * SECOND).await;
+        assert_eq!(scene.network.connections()[0].to_server.in_flight, 1);
+        scene.network.heal(one, two, 1);
+        read_count(&mut *server, 1).await;
+        let _listener = scene.net(scene.two).listen("0.0.0.0:9").await.unwrap();
+        scene.network.refuse_connects(two, Duration::from_secs(5), 3);
+        scene.network.refuse_connects(two, Duration::from_secs(1), 4);
+        scene.sleep(2 * SECOND).await;
+        assert!(scene.net(scene.one).connect("two:9").await.is_err());
+        assert_eq!((scene.network.strikes(3), scene.network.strikes(4)), (1, 0));
+    });
+}
+
+#[test]
+fn a_heal_ends_a_stall_under_way() {
+    for_seeds(|scene| async move {
+        let (one, two) = scene.nodes();
+        let (mut client, mut server) = scene.pair().await;
+        let (mut other, other_server) = scene.pair().await;
+        for (from, to) in [(one, two), (two, one)] {
+            scene.network.stall(from, to, Duration::from_secs(600), 1);
+        }
+        write(&mut *client, b"x").await.unwrap();
+        drop(other_server);
+        scene.sleep(SECOND).await;
+        assert_eq!(scene.network.strikes(1), 2);
+        scene.network.heal_all();
+        let healed_at = scene.world.now();
+        read_count(&mut *server, 1).await;
+        assert_eq!(read_all(&mut *other).await.unwrap(), b"");
+        assert!(scene.world.now() - healed_at < MILLI);
+    });
+}
+
+#[test]
+fn a_heal_lets_a_stalled_reset_arrive() {
+    for_seeds(|scene| async move {
+        let (one, two) = scene.nodes();
+        let (mut client, mut server) = scene.pair().await;
+        write(&mut *client, b"two").await.unwrap();
+        read_count(&mut *server, 1).await;
+        scene.network.stall(two, one, Duration::from_secs(600), 1);
+        drop(server);
+        scene.sleep(SECOND).await;
+        scene.network.heal_all();
+        let healed_at = scene.world.now();
+        assert_eq!(read_all(&mut *client).await, Err(ErrorKind::ConnectionReset));
+        assert!(scene.world.now() - healed_at < MILLI);
+    });
 }

@@ -130,13 +130,13 @@ async fn write_without_answer(scene: Scene, block: fn(&Scene), unblock: fn(&Scen
 #[test]
 fn a_writer_whose_peer_can_not_answer_waits() {
     fn cut(scene: &Scene) {
-        scene.network.cut(scene.two.node, scene.one.node);
+        scene.network.cut(scene.two.node, scene.one.node, 1);
     }
     fn heal(scene: &Scene) {
-        scene.network.heal(scene.two.node, scene.one.node);
+        scene.network.heal(scene.two.node, scene.one.node, 1);
     }
     fn stall(scene: &Scene) {
-        scene.network.stall(scene.two.node, scene.one.node, Duration::from_secs(6));
+        scene.network.stall(scene.two.node, scene.one.node, Duration::from_secs(6), 1);
     }
     for_seeds(|scene| write_without_answer(scene, cut, heal));
     for_seeds(|scene| write_without_answer(scene, stall, |_| {}));

@@ -18,18 +18,19 @@ fn strike(scene: &Scene, random: &mut RandomStream) {
     let short = Duration::from_micros(random.next_u64() % 200_000);
     match random.next_u64() % 13 {
         0..=3 => {
-            network.cut(from, to);
+            let key = random.next_u64();
+            network.cut(from, to, key);
             let network = network.clone();
-            scene.world.after(short, move |_| _ = network.heal(from, to));
+            scene.world.after(short, move |_| _ = network.heal(from, to, key));
         }
-        4 => _ = network.stall(from, to, short),
+        4 => _ = network.stall(from, to, short, random.next_u64()),
         5 => _ = network.reset_connections(from, to, Which::One(random.next_u64())),
         6 => _ = network.close_mid_response(from, to, random.next_u64()),
         7 => _ = network.lose_response(from, to, random.next_u64()),
         8 => _ = network.half_open(from, to, Which::One(random.next_u64())),
-        9 => _ = network.refuse_connects(two, short),
-        10 => _ = network.hang_connects(two, short),
-        11 => _ = network.one_byte_reads(from, short / 10),
+        9 => _ = network.refuse_connects(two, short, random.next_u64()),
+        10 => _ = network.hang_connects(two, short, random.next_u64()),
+        11 => _ = network.one_byte_reads(from, short / 10, random.next_u64()),
         _ => {
             let bytes_per_second = 1_000_000 + random.next_u64() % 100_000_000;
             let window_bytes = 1_000 + (random.next_u64() % 100_000) as usize;
