@@ -2,7 +2,7 @@
 //!
 //! Start at [`Cluster::operate`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use metadata::config::parse_properties;
 use runtime::Runtime;
 use runtime::sync::oneshot;
 
+use crate::damage::damaged_logs;
 use crate::disk::DiskProfile;
 use crate::machine::Machines;
 use crate::scenario::Scenario;
@@ -158,6 +159,7 @@ impl Cluster {
 
     fn look_after(&self, at: usize) {
         let now = self.machines.world().now();
+        let damaged = self.damaged_logs();
         let mut seats = self.lock();
         let seat = &mut seats[at];
         let is_alive = seat.process.is_some_and(|process| self.machines.world().is_alive(process));
@@ -185,7 +187,7 @@ impl Cluster {
                 true
             }
             Status::Running { why_not_ready, .. } => {
-                if why_not_ready().is_empty() {
+                if unexcused(why_not_ready(), &damaged[at]).is_empty() {
                     seat.unready_since = None;
                     return;
                 }
@@ -305,13 +307,14 @@ impl Cluster {
 
     /// Why brokers are not serving; nothing when all are.
     pub fn why_not_ready(&self) -> Vec<String> {
+        let damaged = self.damaged_logs();
         let seats = self.lock();
         let mut reasons = Vec::new();
         for (at, seat) in seats.iter().enumerate() {
             let id = at + 1;
             match &seat.status {
                 Status::Running { why_not_ready, .. } => {
-                    let all = why_not_ready();
+                    let all = unexcused(why_not_ready(), &damaged[at]);
                     reasons.extend(all.iter().map(|reason| format!("broker {id}: {reason}")));
                 }
                 Status::Down => reasons.push(format!("broker {id} is down")),
@@ -355,6 +358,13 @@ impl Cluster {
         }
     }
 
+    /// The logs that disks have damaged, by broker and name.
+    pub fn damaged_logs(&self) -> Vec<BTreeSet<String>> {
+        let nodes: Vec<NodeId> = self.lock().iter().map(|seat| seat.node).collect();
+        let logs = nodes.iter().map(|node| damaged_logs(&self.machines.machine(*node).disk));
+        logs.map(|logs| logs.into_keys().collect()).collect()
+    }
+
     /// How often brokers were started.
     pub fn starts(&self) -> u64 {
         self.lock().iter().map(|seat| seat.starts).sum()
@@ -363,6 +373,17 @@ impl Cluster {
     fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
         lock(&self.seats)
     }
+}
+
+/// The reasons that are not about a damaged log, or its topic.
+fn unexcused(mut reasons: Vec<String>, damaged: &BTreeSet<String>) -> Vec<String> {
+    let is_about = |reason: &str, log: &str| {
+        let topic = log.rsplit_once('-').map_or(log, |(topic, _)| topic);
+        reason.starts_with(&format!("log {log} is offline"))
+            || reason.contains(&format!("of topic {topic} could not be opened"))
+    };
+    reasons.retain(|reason| !damaged.iter().any(|log| is_about(reason, log)));
+    reasons
 }
 
 fn lock(seats: &Mutex<Vec<Seat>>) -> MutexGuard<'_, Vec<Seat>> {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use model::{Offset, TopicId};
 use protocol::records::{Batch, BatchHeader};
 
+use crate::damage::damaged_logs;
 use crate::disk::SimDisk;
 use crate::scenario::Scenario;
 use crate::world::{Nanos, Process, World};
@@ -86,12 +87,16 @@ impl Inspection {
         ends: &dyn Fn(&mut dyn FnMut(&str, i32, PartitionEnds)),
     ) {
         let at = self.world.now();
+        let damaged = damaged_logs(disk);
         let mut state = self.lock();
         state.looks += 1;
         ends(&mut |topic, index, ends| {
             let rules = self.scenario.topics.get(topic).map(|topic| topic.rules());
             let rules = rules.unwrap_or_default();
             let name = format!("{topic}-{index}");
+            if damaged.contains_key(&name) {
+                return;
+            }
             let look = Look {
                 at,
                 process,

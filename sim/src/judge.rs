@@ -13,6 +13,7 @@ use broker::{Broker, BrokerConfig};
 use bytes::Bytes;
 use runtime::sync::oneshot;
 
+use crate::damage::damaged_logs;
 use crate::disk::{DiskImage, DiskProfile};
 use crate::machine::Machines;
 use crate::scenario::{Scenario, TopicSpec};
@@ -33,14 +34,17 @@ pub async fn recover_twice(
     scenario: &Scenario,
 ) -> (DiskImage, Vec<String>) {
     machines.power_loss(node);
-    let mut image = machines.machine(node).disk.snapshot();
+    let disk = machines.machine(node).disk;
+    let damaged: BTreeSet<String> = damaged_logs(&disk).into_keys().collect();
+    let mut image = disk.snapshot();
     let mut findings = Vec::new();
     for times in ["once", "twice"] {
         match recover(machines, &image, config, times).await {
             Ok(recovered) => {
                 let allowed =
                     if times == "once" { Allowed::of(&image, scenario) } else { Allowed::none() };
-                findings.extend(differences(&image, &recovered, scenario, &allowed));
+                let (before, after) = (records(&image, &damaged), records(&recovered, &damaged));
+                findings.extend(differences(&before, &after, scenario, &allowed));
                 image = recovered;
             }
             Err(reason) => {
@@ -82,11 +86,17 @@ async fn recover(
 }
 
 /// The bytes of each partition's records: all its segments, one behind the other.
-fn records(image: &DiskImage) -> BTreeMap<String, Vec<u8>> {
-    let mut logs: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+type Records = BTreeMap<String, Vec<u8>>;
+
+/// Of all logs but the `damaged`.
+fn records(image: &DiskImage, damaged: &BTreeSet<String>) -> Records {
+    let mut logs = Records::new();
     for (path, bytes) in image.files() {
         let Some((directory, _)) = path.rsplit_once('/') else { continue };
-        let is_gone = directory.ends_with("-delete") || directory.ends_with("-stray");
+        let name = directory.rsplit_once('/').map_or(directory, |(_, name)| name);
+        let is_gone = damaged.contains(name)
+            || directory.ends_with("-delete")
+            || directory.ends_with("-stray");
         if path.ends_with(".log") && !path.contains(METADATA) && !is_gone {
             let bytes: &Bytes = bytes;
             logs.entry(directory.to_owned()).or_default().extend_from_slice(bytes);
@@ -134,14 +144,13 @@ fn topic_of<'a>(log: &str, scenario: &'a Scenario) -> Option<&'a TopicSpec> {
 }
 
 fn differences(
-    before: &DiskImage,
-    after: &DiskImage,
+    before: &Records,
+    after: &Records,
     scenario: &Scenario,
     allowed: &Allowed,
 ) -> Vec<String> {
-    let (before, after) = (records(before), records(after));
     let mut findings = Vec::new();
-    for (log, bytes) in &before {
+    for (log, bytes) in before {
         match after.get(log) {
             // Left over from a topic that was deleted.
             None if topic_of(log, scenario).is_none() => {}

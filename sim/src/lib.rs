@@ -10,6 +10,7 @@
 
 pub mod audit;
 pub mod cluster;
+pub mod damage;
 pub mod disk;
 pub mod durable;
 pub mod fault;

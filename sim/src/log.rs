@@ -72,14 +72,16 @@ impl Capture {
     }
 
     /// ERROR lines that nothing explains: those before a disk first failed a broker, and those long
-    /// after everything was healed.
-    pub fn unexpected(&self, since_damage: Option<Nanos>) -> Vec<LogLine> {
+    /// after everything was healed, unless they name a log that is damaged for good.
+    pub fn unexpected(&self, since_damage: Option<Nanos>, damaged: &[String]) -> Vec<LogLine> {
         const GRACE: Nanos = 5_000_000_000;
         let caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
         let healed = caught.healed_at.map_or(Nanos::MAX, |at| at.saturating_add(GRACE));
         let since = since_damage.unwrap_or(Nanos::MAX);
         let errors = caught.lines.iter().filter(|line| line.level == Level::ERROR);
-        errors.filter(|line| line.at < since || healed < line.at).cloned().collect()
+        let errors = errors.filter(|line| line.at < since || healed < line.at);
+        let is_excused = |line: &LogLine| damaged.iter().any(|log| line.text.contains(log));
+        errors.filter(|line| !is_excused(line)).cloned().collect()
     }
 
     /// Stops catching.

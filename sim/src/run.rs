@@ -189,10 +189,14 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
     log.end();
     let mut slate = slate.lock().unwrap_or_else(PoisonError::into_inner);
     let faults = std::mem::take(&mut slate.faults);
-    let errors = log.unexpected(since_damage(&faults));
+    let damaged: Vec<String> = work.damaged().keys().map(ToString::to_string).collect();
+    let errors = log.unexpected(since_damage(&faults), &damaged);
     let incidents = incidents(&cluster, &faults);
     let mut history = work.recorder.lock().clone();
     add_power_losses(&mut history, world, &slate.power_losses);
+    for (partition, at) in work.damaged() {
+        add(&mut history, at, What::Damage { partition });
+    }
     let verdict = match ended {
         // Without the last read everything would count as lost.
         Ok(true) => history.check(),
@@ -234,9 +238,14 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
 fn add_power_losses(history: &mut History, world: &World, losses: &[(Nanos, NodeId)]) {
     for &(at, node) in losses {
         let node = world.node_name(node);
-        let place = history.events.partition_point(|event| event.at <= at);
-        history.events.insert(place, Event { at, what: What::PowerLoss { node } });
+        add(history, at, What::PowerLoss { node });
     }
+}
+
+/// Puts something into a history that no client knows of.
+fn add(history: &mut History, at: Nanos, what: What) {
+    let place = history.events.partition_point(|event| event.at <= at);
+    history.events.insert(place, Event { at, what });
 }
 
 /// Since when errors of brokers may have a cause in a disk that failed them.

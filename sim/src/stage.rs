@@ -16,7 +16,7 @@ use history::{Content, Outcome, Partition, Promise, RecordId, Stored, What, valu
 use model::PartitionIndex;
 use protocol::StrBytes;
 
-use crate::audit::audit;
+use crate::audit::{Told, audit};
 use crate::cluster::Cluster;
 use crate::disk::DiskProfile;
 use crate::fault::{Faults, Struck};
@@ -217,8 +217,12 @@ impl Stage {
         }
     }
 
-    /// Clients that are down have nothing to wait for.
+    /// Clients that are down have nothing to wait for, and what is sent to a damaged partition may be
+    /// sent again and again.
     async fn until_answered(&self, clients: &[NodeId]) {
+        if !self.work.damaged().is_empty() {
+            return;
+        }
         let is_waiting = |client: usize, role: &Role| {
             let is_alive = self.world.process(clients[client]).is_some();
             matches!(role, Role::Produce(_)) && is_alive && !self.work.is_finished(client)
@@ -231,8 +235,12 @@ impl Stage {
     /// Waits until every reader has read something of `producer` in every partition where nothing
     /// deletes it before.
     async fn until_read(&self, clients: &[NodeId], producer: u32) {
-        let lasting: BTreeSet<Partition> =
-            self.work.partitions().into_iter().filter(|at| self.work.is_lasting(at)).collect();
+        let lasting: BTreeSet<Partition> = self
+            .work
+            .whole_partitions()
+            .into_iter()
+            .filter(|at| self.work.is_lasting(at))
+            .collect();
         loop {
             let roles = self.work.roles().iter().zip(clients).enumerate();
             let mut readers = roles.filter_map(|(client, (role, node))| match role {
@@ -271,7 +279,7 @@ impl Stage {
 
     /// Reads everything that is there into the history.
     async fn read_back(&self, client: &Client, without_acks: &[(RecordId, Partition)]) -> bool {
-        let partitions = self.work.partitions();
+        let partitions = self.work.whole_partitions();
         let mut stored = BTreeMap::new();
         let read = async { stored = read_all(&self.world, client, &partitions).await };
         let deadline = self.world.now() + nanos(HEALING);
@@ -300,7 +308,9 @@ impl Stage {
             let (node, config) = (self.cluster.node(id), self.cluster.config(id));
             let scenario = &self.work.scenario;
             let (image, recovery) = recover_twice(&self.machines, node, &config, scenario).await;
-            let logs = audit(&self.machines, &image, &config, &self.lasting_ends()).await;
+            let damaged = &self.cluster.damaged_logs()[id as usize - 1];
+            let told = Told { ends: self.lasting_ends(), damaged: damaged.clone() };
+            let logs = audit(&self.machines, &image, &config, told).await;
             let mut slate = self.slate();
             slate.recovery.extend(recovery);
             slate.logs.extend(logs);
@@ -316,7 +326,9 @@ impl Stage {
         let is_lasting = |at: &Partition| {
             topics.get(&*at.topic).is_some_and(|topic| !topic.rules().is_lost_with_power)
         };
-        let lasting = history.stored.iter().filter(|(at, _)| is_lasting(at));
+        let damaged = self.work.damaged();
+        let lasting = history.stored.iter();
+        let lasting = lasting.filter(|(at, _)| is_lasting(at) && !damaged.contains_key(at));
         lasting.map(|(at, stored)| (at.to_string(), stored.end)).collect()
     }
 }
@@ -344,7 +356,7 @@ struct Probes {
 impl Stage {
     async fn probe(&self, client: &Client, probes: &mut Probes) {
         let recorder = &self.work.recorder;
-        let partitions = self.work.partitions();
+        let partitions = self.work.whole_partitions();
         let config = ProducerConfig {
             delivery_timeout: HEALING * 2,
             create_topics: false,

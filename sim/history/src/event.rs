@@ -152,6 +152,11 @@ pub enum What {
         /// Which.
         node: String,
     },
+    /// A disk damaged records of a partition: what it holds may be gone, and is not to be served.
+    Damage {
+        /// Which.
+        partition: Partition,
+    },
     /// A client got an error that nothing explains.
     UnfitError {
         /// What was asked.

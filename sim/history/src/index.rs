@@ -91,6 +91,7 @@ pub(crate) fn index(history: &History) -> Index<'_> {
             | What::Reset { .. }
             | What::Bounds { .. }
             | What::PowerLoss { .. }
+            | What::Damage { .. }
             | What::UnfitError { .. } => {}
         }
     }

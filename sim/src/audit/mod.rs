@@ -11,7 +11,7 @@ mod content;
 mod lookups;
 mod producers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use broker::BrokerConfig;
@@ -30,27 +30,35 @@ const OPEN_FILES_MAX: usize = 64;
 /// Opening and reading everything takes no longer than this, in simulated time.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Opens every log of `image` and says where it contradicts its own files, or what clients were
-/// told: `ends` are those of partitions, by name, that must be there.
+/// What is known of the logs on a disk.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Where partitions end that must be there, by name, as clients were told.
+    pub ends: BTreeMap<String, i64>,
+    /// Logs that are damaged: nothing is expected of them.
+    pub damaged: BTreeSet<String>,
+}
+
+/// Opens every log of `image` and says where it contradicts its own files, or what was told.
 pub async fn audit(
     machines: &Machines,
     image: &DiskImage,
     config: &BrokerConfig,
-    ends: &BTreeMap<String, i64>,
+    told: Told,
 ) -> Vec<String> {
     let node = machines.add("auditor", DiskProfile::default());
     machines.machine(node).disk.restore(image);
-    let (tell, told) = oneshot::channel();
-    let (image, config, ends) = (image.clone(), config.clone(), ends.clone());
+    let (tell, heard) = oneshot::channel();
+    let (image, config) = (image.clone(), config.clone());
     machines.start(node, |runtime| async move {
-        let findings = audit_dir(&runtime, &image, &config, &ends).await;
+        let findings = audit_dir(&runtime, &image, &config, &told).await;
         let findings = findings.unwrap_or_else(|error| vec![format!("{error}")]);
         // Who asked waits for it.
         let _ = tell.send(findings);
     });
     let limit = machines.world().sleep(LIMIT);
     let findings = runtime::select! {
-        findings = told => findings.unwrap_or_else(|_| vec!["the audit panicked".to_owned()]),
+        findings = heard => findings.unwrap_or_else(|_| vec!["the audit panicked".to_owned()]),
         () = limit => vec![format!("the logs are not read after {LIMIT:?}")],
     };
     machines.kill(node);
@@ -61,7 +69,7 @@ async fn audit_dir(
     runtime: &Runtime,
     image: &DiskImage,
     config: &BrokerConfig,
-    ends: &BTreeMap<String, i64>,
+    told: &Told,
 ) -> Result<Vec<String>, storage::LogDirError> {
     let options = LogDirOptions {
         path: config.log_dir.clone(),
@@ -71,15 +79,18 @@ async fn audit_dir(
     };
     let dir = LogDir::open(runtime.clone(), options).await?;
     let mut findings = Vec::new();
-    let mut missing = ends.clone();
+    let mut missing = told.ends.clone();
     for found in dir.found() {
         let name = &found.name;
-        let told = missing.remove(&name.to_string());
+        let end_told = missing.remove(&name.to_string());
+        if told.damaged.contains(&name.to_string()) {
+            continue;
+        }
         let place = format!("{}/{name}/", config.log_dir.display());
         match dir.open_log(name, LogConfig::default()).await {
             Ok(log) => {
                 let end = log.log_end().0;
-                if let Some(told) = told.filter(|told| *told != end) {
+                if let Some(told) = end_told.filter(|told| *told != end) {
                     findings.push(format!("{name}: ends at {end}, clients were told {told}"));
                 }
                 findings.extend(audit_log(name, &log, &Content::of(image, &place)).await);

@@ -9,6 +9,7 @@ use runtime::{DiskSpace, OpenMode, RandomStream};
 use super::State;
 use super::content::{Content, PAGE};
 use super::faults::{Fate, FaultId};
+use super::inject::Damage;
 use super::names::InodeId;
 use super::profile::{DiskProfile, below, one_in};
 use super::tree::{Kind, Tree};
@@ -261,6 +262,10 @@ impl State {
         {
             let text = format!("wrote {} @{at} instead", short(&self.tree.path(other)));
             self.faults.strike(fault, now, 1, &text);
+            for damaged in [file, other] {
+                let path = self.tree.path(damaged);
+                self.damages.push(Damage { at: now, path });
+            }
             self.misdirect(file, position + count as u64, (other, at, bytes))?;
             return Ok(count);
         }

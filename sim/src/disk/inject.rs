@@ -26,6 +26,15 @@ pub struct Rotten {
     pub bit: u8,
 }
 
+/// Bytes that are not what was written there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Since when.
+    pub at: Nanos,
+    /// In which file.
+    pub path: Arc<str>,
+}
+
 impl FaultKind {
     pub(super) fn word(self) -> u64 {
         digest(format!("{self:?}").as_bytes())
@@ -136,6 +145,7 @@ impl SimDisk {
         // The file was found above.
         let _ = state.tree.change(inode, |content| content.flip(position, bit));
         state.faults.strike(fault, now, 1, &path);
+        state.damages.push(Damage { at: now, path: Arc::clone(&path) });
         drop(guard);
         let words = [FaultKind::Rot.word(), digest(path.as_bytes()), position, u64::from(bit)];
         self.record_fault(&words, || format!("bit {bit} of {} @{position} flipped", short(&path)));

@@ -42,7 +42,7 @@ use runtime::{Disk, RandomStream};
 pub use crash::{PowerLoss, ProcessEnd};
 pub use faults::{Effect, FaultId, FaultKind};
 pub use image::DiskImage;
-pub use inject::Rotten;
+pub use inject::{Damage, Rotten};
 pub use op::{Op, PathFilter};
 pub use profile::DiskProfile;
 pub use survival::Survival;
@@ -85,6 +85,8 @@ struct State {
     /// Files whose lost pages the cache is going to forget, and after how many nanoseconds.
     evictions: Vec<(InodeId, u64)>,
     next_id: u64,
+    /// What rot and misdirected writes have destroyed.
+    damages: Vec<Damage>,
 }
 
 impl SimDisk {
@@ -100,6 +102,7 @@ impl SimDisk {
             faults: Faults::default(),
             evictions: Vec::new(),
             next_id: 0,
+            damages: Vec::new(),
         };
         SimDisk(Arc::new(Inner {
             world: world.clone(),
@@ -250,6 +253,11 @@ impl SimDisk {
         let inodes = state.tree.inodes.values();
         let nameless = inodes.filter(|inode| !inode.is_linked && 0 < inode.opens);
         nameless.map(|inode| Arc::clone(&inode.path)).collect()
+    }
+
+    /// What rot and misdirected writes have destroyed, in the order it happened.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.lock().damages.clone()
     }
 
     /// Bytes that were written to files and wait for a sync.

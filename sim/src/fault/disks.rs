@@ -138,8 +138,9 @@ fn op_of(op: DiskOp) -> Op {
 }
 
 fn filter(path: &str) -> PathFilter {
-    match path {
-        "" => PathFilter::Any,
-        part => PathFilter::Contains(part.to_owned()),
+    match path.split_once('*') {
+        Some((part, suffix)) => PathFilter::of(part, suffix),
+        None if path.is_empty() => PathFilter::Any,
+        None => PathFilter::Contains(path.to_owned()),
     }
 }

@@ -154,13 +154,24 @@ impl Drawing<'_> {
 
     /// A partition's files, or files of a kind.
     fn path(&mut self) -> String {
-        if self.dice.one_in(3) {
-            let topics: Vec<&String> = self.scenario.topics.keys().collect();
-            let topic = *self.dice.pick(&topics);
-            let partitions = self.scenario.topics[topic].partitions;
-            return format!("/{topic}-{}/", self.dice.range(0, partitions.max(1) as u64));
+        match self.dice.one_in(3) {
+            true => self.partition(),
+            false => (*self.dice.pick(PATHS)).to_owned(),
         }
-        (*self.dice.pick(PATHS)).to_owned()
+    }
+
+    /// The directory of a partition.
+    fn partition(&mut self) -> String {
+        let topics: Vec<&String> = self.scenario.topics.keys().collect();
+        let topic = *self.dice.pick(&topics);
+        let partitions = self.scenario.topics[topic].partitions;
+        format!("/{topic}-{}/", self.dice.range(0, partitions.max(1) as u64))
+    }
+
+    /// Files of one kind in one partition: what there is to damage.
+    fn path_of_log(&mut self) -> String {
+        let suffix = *self.dice.pick(&[".log", ".log", ".index", ".timeindex", ".snapshot"]);
+        format!("{}*{suffix}", self.partition())
     }
 
     fn broker(&mut self) -> u32 {
@@ -202,8 +213,10 @@ impl Drawing<'_> {
             }
             Family::DiskSlow => Action::DiskStall { broker, ms },
             Family::Clock => self.clock_action(broker),
-            Family::Rot => Action::Rot { broker, path: self.path() },
-            Family::Misdirect => Action::MisdirectWrite { broker, path: self.path() },
+            Family::Rot => Action::Rot { broker, path: self.path_of_log() },
+            Family::Misdirect => {
+                Action::MisdirectWrite { broker, path: format!("{}*.log", self.partition()) }
+            }
         }
     }
 

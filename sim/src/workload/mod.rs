@@ -27,6 +27,7 @@ pub use admin::create_topics;
 pub use read::read_all;
 pub use recorder::Recorder;
 
+use crate::damage::damaged_logs;
 use crate::disk::SimDisk;
 use crate::durable::is_durable;
 use crate::plan::Dice;
@@ -139,6 +140,22 @@ impl Work {
         &self.roles
     }
 
+    /// The partitions whose records a disk has damaged, and since when.
+    pub fn damaged(&self) -> BTreeMap<Partition, Nanos> {
+        let logs: BTreeMap<String, Nanos> = self.disks.iter().flat_map(damaged_logs).collect();
+        if logs.is_empty() {
+            return BTreeMap::new();
+        }
+        let at = |partition: &Partition| logs.get(&partition.to_string()).copied();
+        self.partitions().into_iter().filter_map(|it| at(&it).map(|at| (it, at))).collect()
+    }
+
+    /// The partitions whose records nothing has damaged.
+    pub fn whole_partitions(&self) -> Vec<Partition> {
+        let damaged = self.damaged();
+        self.partitions().into_iter().filter(|at| !damaged.contains_key(at)).collect()
+    }
+
     /// No producer takes more records from its share.
     pub fn stop_sending(&self) {
         for share in &self.shares {
@@ -173,6 +190,9 @@ impl Work {
         let rules = self.scenario.topics[&*partition.topic].rules();
         let may_be_gone = rules != history::Rules::default() || self.scenario.workload.trims > 0;
         if !id.sequence.is_multiple_of(LOOK_ONE_IN) || may_be_gone {
+            return;
+        }
+        if self.damaged().contains_key(partition) {
             return;
         }
         if !self.disks.iter().any(|disk| is_durable(disk, partition, offset)) {

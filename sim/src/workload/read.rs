@@ -104,9 +104,11 @@ impl Seat {
                 consumer.seek_to_beginning(at).expect("the partition is assigned");
             }
             ConsumerError::Corrupt { at, offset, source } => {
-                let request = format!("Fetch of {at} at {}", offset.0);
-                let error = source.to_string();
-                self.work.recorder.note(self.node, What::UnfitError { request, error });
+                if !self.work.damaged().contains_key(&partitions[at]) {
+                    let request = format!("Fetch of {at} at {}", offset.0);
+                    let error = source.to_string();
+                    self.work.recorder.note(self.node, What::UnfitError { request, error });
+                }
                 self.sleep(Duration::from_millis(100)).await;
             }
             ConsumerError::Refused { .. }
@@ -117,6 +119,10 @@ impl Seat {
 
     async fn note_bounds(&self, client: &Client, partitions: &BTreeMap<TopicPartition, Partition>) {
         let asked = self.work.world.now();
+        // A damaged one has no answer, and the others would wait for it.
+        let damaged = self.work.damaged();
+        let whole = partitions.iter().filter(|(_, partition)| !damaged.contains_key(*partition));
+        let partitions = &whole.map(|(at, partition)| (at.clone(), partition.clone())).collect();
         let starts = bounds(client, partitions, OffsetSpec::Earliest).await;
         let ends = bounds(client, partitions, OffsetSpec::Latest).await;
         for (at, partition) in partitions {
