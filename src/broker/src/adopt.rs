@@ -28,9 +28,15 @@ pub(crate) async fn adopt(
     config: &BrokerConfig,
     controller: &ControllerHandle,
 ) -> Result<(), ControllerUnavailable> {
+    for log in log_dir.found() {
+        if let Some(reason) = &log.bad_metadata {
+            tracing::error!(log = %log.name, reason, "a log is left alone, since nobody can tell whose \
+                it is: write the topic's id into its partition.metadata, or move it away");
+        }
+    }
     let unknown = log_dir.found().iter().filter(|log| {
         let is_metadata = METADATA_LOGS.contains(&log.name.topic());
-        !is_metadata && !is_known(image, log)
+        !is_metadata && log.bad_metadata.is_none() && !is_known(image, log)
     });
     if image.has_adopted(config.node_id) {
         for log in unknown {

@@ -95,3 +95,28 @@ fn a_damaged_old_segment_does_not_take_the_others_offline() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_log_whose_topic_is_not_known_keeps_no_other_from_being_served() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|runtime| async move {
+        let (broker, _) = start(&runtime, dir.path(), &[]).await;
+        create_with(&broker, "damaged", &[]).await;
+        create_with(&broker, "other", &[]).await;
+        broker.stop().await;
+        let log = dir.path().join("damaged-0");
+        // The name of a field.
+        flip(&runtime, &log.join("partition.metadata"), 0).await;
+
+        let (broker, address) = start(&runtime, dir.path(), &[]).await;
+        let reasons = broker.readiness()();
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        assert!(reasons[0].contains("topic damaged could not be opened"), "{reasons:?}");
+        assert!(runtime.disk.list(&log).await.is_ok(), "it is left where it is");
+        let mut stream = runtime.net.connect(&address).await.unwrap();
+        send(&mut *stream, 9, &request(-1, "other", Uuid::ZERO, 0, batch("y"))).await;
+        assert_eq!(answer(&mut *stream, 9).await.error_code, 0);
+        broker.stop().await;
+    })
+    .unwrap();
+}

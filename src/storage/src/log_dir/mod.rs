@@ -68,6 +68,9 @@ pub struct FoundLog {
     pub name: LogName,
     /// Its topic, when the directory says.
     pub topic_id: Option<Uuid>,
+    /// Why its `partition.metadata` can not be understood: then nobody knows whose it is, and it can
+    /// not be opened.
+    pub bad_metadata: Option<String>,
 }
 
 /// A data directory in use. Cheap to clone; open logs keep it locked.
@@ -457,13 +460,13 @@ async fn find(
 ) -> Result<(), LogDirError> {
     for name in names {
         let dir = path.join(name.to_string());
-        let topic_id =
-            partition_metadata::read(runtime, &dir).await.map_err(|error| match error {
-                OpenError::BadFile { file, reason } => LogDirError::BadFile { file, reason },
-                OpenError::Disk(error) => LogDirError::Disk(error),
-                other => LogDirError::BadFile { file: dir, reason: other.to_string() },
-            })?;
-        found.push(FoundLog { name, topic_id });
+        let (topic_id, bad_metadata) = match partition_metadata::read(runtime, &dir).await {
+            Ok(topic_id) => (topic_id, None),
+            Err(OpenError::Disk(error)) => return Err(LogDirError::Disk(error)),
+            // One damaged file must not keep all the others from being served.
+            Err(error) => (None, Some(error.to_string())),
+        };
+        found.push(FoundLog { name, topic_id, bad_metadata });
     }
     Ok(())
 }

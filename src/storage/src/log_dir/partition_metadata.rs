@@ -9,6 +9,9 @@ use runtime::{Runtime, read_file, write_file_durably};
 use crate::error::{DiskError, OpenError};
 use crate::file_name::PARTITION_METADATA;
 
+/// Characters of an id.
+const UUID_CHARS: usize = 22;
+
 /// The topic's id; `None` when the file is not there, as in a log of an old Kafka.
 pub(super) async fn read(runtime: &Runtime, dir: &Path) -> Result<Option<Uuid>, OpenError> {
     let file = dir.join(PARTITION_METADATA);
@@ -28,7 +31,11 @@ pub(super) async fn read(runtime: &Runtime, dir: &Path) -> Result<Option<Uuid>, 
         other => return Err(bad(format!("version {other:?}, expected 0"))),
     }
     let topic_id = field("topic_id:").unwrap_or_default();
-    let topic_id: Uuid = topic_id.parse().map_err(|_| bad(format!("topic id `{topic_id}`")))?;
+    let topic_id: Uuid = topic_id.parse().map_err(|_| {
+        // Whatever it is now, it was shorter than this.
+        let shown: String = topic_id.chars().take(UUID_CHARS + 8).collect();
+        bad(format!("topic id {shown:?} is none"))
+    })?;
     Ok((!topic_id.is_zero()).then_some(topic_id))
 }
 
