@@ -11,11 +11,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use history::What;
+
 use crate::cluster::Cluster;
 use crate::disk::{FaultId, SimDisk};
 use crate::machine::Machines;
 use crate::plan::{Action, Fault, Trigger, draw};
 use crate::run::start_client;
+use crate::runtime::MachineClock;
 use crate::workload::Work;
 use crate::world::trace::digest;
 use crate::world::{Kind, Nanos, NodeId, Process, World};
@@ -166,21 +169,28 @@ impl Faults {
             | Action::Rot { .. }
             | Action::MisdirectWrite { .. } => self.act_on_disk(at, action, key),
             Action::ClockJump { broker, by_ms } => {
-                self.machines.machine(self.cluster.node(*broker)).clock.jump_millis(*by_ms);
-                true
+                self.set_clock(self.cluster.node(*broker), |clock| clock.jump_millis(*by_ms))
             }
             Action::ClockDrift { broker, ppm } => {
-                let clock = self.machines.machine(self.cluster.node(*broker)).clock;
-                clock.set_drift_ppm(self.world.now(), *ppm);
-                true
+                let now = self.world.now();
+                self.set_clock(self.cluster.node(*broker), |clock| clock.set_drift_ppm(now, *ppm))
             }
             Action::ClockFreeze { broker, ms } => {
-                let clock = self.machines.machine(self.cluster.node(*broker)).clock;
                 let now = self.world.now();
-                clock.freeze(now, now.saturating_add(ms.saturating_mul(1_000_000)));
-                true
+                let until = now.saturating_add(ms.saturating_mul(1_000_000));
+                self.set_clock(self.cluster.node(*broker), |clock| clock.freeze(now, until))
             }
         }
+    }
+
+    /// Changes a clock. No client knows of it; what age took from a log is judged by it.
+    fn set_clock(&self, node: NodeId, change: impl FnOnce(&MachineClock)) -> bool {
+        let clock = self.machines.machine(node).clock;
+        change(&clock);
+        let (ahead_ms, drift_ppm) = clock.ahead(self.world.now());
+        let name = self.world.node_name(node);
+        self.work.recorder.note(node, What::Clock { node: name, ahead_ms, drift_ppm });
+        true
     }
 
     fn pause(&self, node: NodeId, ms: u64) -> bool {
@@ -265,7 +275,8 @@ impl Faults {
             let node = self.cluster.node(id);
             let machine = self.machines.machine(node);
             machine.disk.heal();
-            machine.clock.set_right(self.world.now());
+            let now = self.world.now();
+            self.set_clock(node, |clock| clock.set_right(now));
             self.world.resume(node);
         }
     }

@@ -91,7 +91,8 @@ impl Inspection {
         let mut state = self.lock();
         state.looks += 1;
         ends(&mut |topic, index, ends| {
-            let rules = self.scenario.topics.get(topic).map(|topic| topic.rules());
+            let spec = self.scenario.topics.get(topic);
+            let rules = spec.map(|topic| self.scenario.rules(topic));
             let rules = rules.unwrap_or_default();
             let name = format!("{topic}-{index}");
             if damaged.contains_key(&name) {

@@ -122,7 +122,8 @@ impl Allowed {
         let mut allowed = Allowed::none();
         for (path, _) in image.files() {
             let Some((log, file)) = path.rsplit_once('/') else { continue };
-            if topic_of(log, scenario).is_some_and(|topic| topic.rules().is_lost_with_power) {
+            if topic_of(log, scenario).is_some_and(|topic| scenario.rules(topic).is_lost_with_power)
+            {
                 allowed.torn.insert(log.to_owned());
             }
             if file.ends_with(".swap") {

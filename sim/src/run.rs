@@ -198,9 +198,9 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
         add(&mut history, at, What::Damage { partition });
     }
     let verdict = match ended {
-        // Without the last read everything would count as lost.
         Ok(true) => history.check(),
-        Ok(false) | Err(_) => Verdict::default(),
+        // Without the last read everything would count as lost.
+        Ok(false) | Err(_) => history.check_without_end(),
     };
     let (hash, lines, film) = {
         let mut trace = world.trace();

@@ -13,6 +13,20 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Action, Family, Fault};
 use crate::runtime::DRIFT_PPM_MIN;
 
+/// How long records are kept where nothing says so: Kafka's `log.retention.hours`.
+const WEEK_MS: u64 = 7 * 24 * HOUR_MS;
+const HOUR_MS: u64 = 3_600_000;
+
+/// Where the brokers say how long, the first one that is set.
+const RETENTION_TIMES: &[(&str, u64)] =
+    &[("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", HOUR_MS)];
+
+/// What a record takes besides its filling: the header of a batch (61) and of a record (up to 30), its
+/// name in its value (up to 45), its key (up to 20), and the frame of a codec.
+const RECORD_BYTES_BESIDES: u64 = 240;
+/// The filling of the records that prove life after the faults.
+pub const PROBE_BYTES_MAX: u64 = 20;
+
 /// Everything a run is made from besides the build and the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,24 +95,6 @@ pub struct TopicSpec {
 impl Default for TopicSpec {
     fn default() -> TopicSpec {
         TopicSpec { partitions: 1, config: BTreeMap::new() }
-    }
-}
-
-impl TopicSpec {
-    fn has(&self, key: &str, word: &str) -> bool {
-        self.config.get(key).is_some_and(|value| value.contains(word))
-    }
-
-    /// What the settings allow to be missing.
-    pub fn rules(&self) -> history::Rules {
-        let compacted = self.has("cleanup.policy", "compact");
-        let bounded = ["retention.ms", "retention.bytes"];
-        let deletes = !compacted || self.has("cleanup.policy", "delete");
-        history::Rules {
-            is_compacted: compacted,
-            is_retained: deletes && bounded.iter().any(|key| self.config.contains_key(*key)),
-            is_lost_with_power: self.has("klamm.durability", "os"),
-        }
     }
 }
 
@@ -253,6 +249,43 @@ impl Scenario {
             let actions = self.plan.iter().flatten().map(|fault| &fault.what);
             actions.filter_map(fault_in_action).next()
         })
+    }
+
+    /// What the settings of `topic`, and of the brokers where it has none, allow to be missing.
+    pub fn rules(&self, topic: &TopicSpec) -> history::Rules {
+        // Its own, or the first of those that the brokers have, in units of so many.
+        let setting = |name: &str, inherited: &[(&str, u64)]| {
+            let own = topic.config.get(name).map(|value| (value.trim(), 1));
+            own.or_else(|| {
+                let settings = &self.cluster.settings;
+                let mut inherited = inherited.iter();
+                inherited.find_map(|(name, unit)| Some((settings.get(*name)?.trim(), *unit)))
+            })
+        };
+        // Negative stands for no bound.
+        let bound = |name: &str, inherited: &[(&str, u64)]| {
+            let (value, unit) = setting(name, inherited)?;
+            Some(value.parse::<u64>().ok().map(|value| value.saturating_mul(unit)))
+        };
+        let policy = setting("cleanup.policy", &[("log.cleanup.policy", 1)]);
+        let policy = policy.map_or("delete", |(value, _)| value);
+        let retention_ms = bound("retention.ms", RETENTION_TIMES).unwrap_or(Some(WEEK_MS));
+        let retention_bytes = bound("retention.bytes", &[("log.retention.bytes", 1)]).flatten();
+        let durability = setting("klamm.durability", &[("klamm.durability", 1)]);
+        let is_deleting = policy.contains("delete");
+        history::Rules {
+            is_compacted: policy.contains("compact"),
+            retention_ms: retention_ms.filter(|_| is_deleting),
+            retention_bytes: retention_bytes.filter(|_| is_deleting),
+            record_bytes_max: self.record_bytes_max(),
+            is_lost_with_power: durability.is_some_and(|(value, _)| value == "os"),
+        }
+    }
+
+    /// The most that one record takes in a log, alone in its batch and badly compressed.
+    fn record_bytes_max(&self) -> u64 {
+        let filling = u64::from(self.workload.value_bytes_max).max(PROBE_BYTES_MAX);
+        RECORD_BYTES_BESIDES + filling + filling / 4
     }
 
     /// The scenario as a file.

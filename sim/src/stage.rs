@@ -26,6 +26,7 @@ use crate::log::Capture;
 use crate::machine::Machines;
 use crate::rest;
 use crate::run::{HEALED, HEALING, Lifeless};
+use crate::scenario::PROBE_BYTES_MAX;
 use crate::workload::{Recorder, Role, Work, create_topics, read_all};
 use crate::world::{Kind, Nanos, NodeId, World, nanos};
 
@@ -281,6 +282,7 @@ impl Stage {
     async fn read_back(&self, client: &Client, without_acks: &[(RecordId, Partition)]) -> bool {
         let partitions = self.work.whole_partitions();
         let mut stored = BTreeMap::new();
+        self.work.recorder.begin_read();
         let read = async { stored = read_all(&self.world, client, &partitions).await };
         let deadline = self.world.now() + nanos(HEALING);
         if !self.within(deadline, "read everything", read).await {
@@ -322,9 +324,10 @@ impl Stage {
     /// Where the partitions that survive a loss of power ended when they were read last.
     fn lasting_ends(&self) -> BTreeMap<String, i64> {
         let history = self.work.recorder.lock();
-        let topics = &self.work.scenario.topics;
+        let scenario = &self.work.scenario;
+        let topics = &scenario.topics;
         let is_lasting = |at: &Partition| {
-            topics.get(&*at.topic).is_some_and(|topic| !topic.rules().is_lost_with_power)
+            topics.get(&*at.topic).is_some_and(|topic| !scenario.rules(topic).is_lost_with_power)
         };
         let damaged = self.work.damaged();
         let lasting = history.stored.iter();
@@ -363,8 +366,8 @@ impl Stage {
             ..ProducerConfig::default()
         };
         let quiet = ProducerConfig { acks: Acks::None, idempotence: false, ..config.clone() };
+        probes.acknowledged = recorder.producer(Promise::Idempotent, config.in_flight_max);
         let producer = Producer::start(client, config).expect("the settings fit the promise");
-        probes.acknowledged = recorder.producer(Promise::Idempotent);
         let ids = ids(probes.acknowledged, &partitions, PROBES);
         for (id, outcome) in send(recorder, &producer, &ids).await {
             if let Outcome::Unknown { error } = &outcome {
@@ -373,8 +376,8 @@ impl Stage {
             recorder.sent(NodeId::SUPERVISOR, id, outcome);
         }
         // Over the connections that have just been seen to work.
+        let number = recorder.producer(Promise::AtMostOnce, quiet.in_flight_max);
         let producer = Producer::start(client, quiet).expect("the settings fit the promise");
-        let number = recorder.producer(Promise::AtMostOnce);
         probes.without_acks = self::ids(number, &partitions, PROBES_WITHOUT_ACKS);
         for (id, outcome) in send(recorder, &producer, &probes.without_acks).await {
             recorder.sent(NodeId::SUPERVISOR, id, outcome);
@@ -404,7 +407,7 @@ async fn send(
             topic: StrBytes::from(&*partition.topic),
             partition: Some(PartitionIndex(partition.index)),
             key: Some(format!("probe-{id}").into_bytes().into()),
-            value: Some(value_of(*id, 20).into()),
+            value: Some(value_of(*id, PROBE_BYTES_MAX as u32).into()),
             ..ProducerRecord::default()
         };
         match producer.send(record).await {

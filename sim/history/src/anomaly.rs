@@ -35,15 +35,17 @@ pub enum Anomaly {
     Hole,
     /// The end of a partition fell.
     EndFell,
-    /// The first offset of a partition fell, or rose though nothing deletes.
+    /// The first offset of a partition fell, or rose though nothing deletes what was there.
     LogStart,
+    /// A topic is listed that was deleted.
+    TopicCameBack,
     /// A client got an error that its cause does not explain.
     UnfitError,
 }
 
 impl Anomaly {
     /// All of them, in the order in which a verdict names them: the cause before its consequences.
-    pub const ALL: [Anomaly; 16] = [
+    pub const ALL: [Anomaly; 17] = [
         Anomaly::LostWrite,
         Anomaly::InconsistentOffsets,
         Anomaly::LostRead,
@@ -59,6 +61,7 @@ impl Anomaly {
         Anomaly::Hole,
         Anomaly::EndFell,
         Anomaly::LogStart,
+        Anomaly::TopicCameBack,
         Anomaly::UnfitError,
     ];
 
@@ -80,6 +83,7 @@ impl Anomaly {
             Anomaly::Hole => "hole",
             Anomaly::EndFell => "end-fell",
             Anomaly::LogStart => "log-start",
+            Anomaly::TopicCameBack => "topic-came-back",
             Anomaly::UnfitError => "unfit-error",
         }
     }

@@ -1,6 +1,6 @@
 //! The history itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,6 +52,10 @@ pub enum Promise {
 pub struct Producer {
     /// What it promises.
     pub promise: Promise,
+    /// Whether it sends a batch only when the one before has its answer
+    /// (`max.in.flight.requests.per.connection=1`), so that without idempotence, too, what was
+    /// acknowledged before is before it in the log. Idempotent producers are in order anyway.
+    pub is_ordered: bool,
 }
 
 /// How a send ended.
@@ -147,6 +151,37 @@ pub enum What {
         /// The first offset that stays.
         before: i64,
     },
+    /// The answer to such a request: the records are deleted.
+    Trimmed {
+        /// Of which partition.
+        partition: Partition,
+        /// The first offset that is there now.
+        low_watermark: i64,
+    },
+    /// A client asked for a topic to be created.
+    CreateTopic {
+        /// Its name.
+        topic: Arc<str>,
+    },
+    /// A client asked for a topic to be deleted.
+    DeleteTopic {
+        /// Its name.
+        topic: Arc<str>,
+    },
+    /// The answer to the latest request to delete that topic: it is gone.
+    TopicDeleted {
+        /// Its name.
+        topic: Arc<str>,
+    },
+    /// The wall clock of a broker was set, or goes at another rate from now on.
+    Clock {
+        /// Which machine.
+        node: String,
+        /// How far it is ahead of the clients' clocks now, in milliseconds.
+        ahead_ms: i64,
+        /// How much it gains on them from now on, in millionths.
+        drift_ppm: i64,
+    },
     /// A machine lost power: what was not synced may be gone.
     PowerLoss {
         /// Which.
@@ -187,6 +222,13 @@ pub struct History {
     pub events: Vec<Event>,
     /// Everything that could be read after everything was healed, and between which offsets.
     pub stored: BTreeMap<Partition, Stored>,
+    /// When somebody began to read that, if it was written down: before asking for the bounds. What
+    /// was appended since may be missing.
+    pub read_from: Option<u64>,
+    /// When all of that had been read, if it was written down.
+    pub read_by: Option<u64>,
+    /// The topics that the brokers listed after everything was healed, if somebody asked.
+    pub listed: Option<BTreeSet<Arc<str>>>,
 }
 
 /// What a partition held at the end.

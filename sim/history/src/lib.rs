@@ -9,9 +9,15 @@
 //! Start at [`History::check`].
 
 mod anomaly;
+mod bounds;
+mod case;
 mod check;
+mod clock;
+mod contents;
+mod deletion;
 mod event;
 mod index;
+mod lives;
 mod order;
 mod polls;
 mod rules;
@@ -23,5 +29,5 @@ pub use check::{Figures, Verdict};
 pub use event::{
     Event, History, Outcome, Partition, Producer, Promise, RecordId, Seen, Stored, What,
 };
-pub use rules::{Excuse, Rules};
+pub use rules::{ANSWER_NANOS_MAX, Excuse, Rules};
 pub use value::{Content, FILLING_MAX, read_value, value_of};

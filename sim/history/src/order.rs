@@ -1,64 +1,134 @@
-//! The order of each producer's records in a partition.
+//! The order of each producer's records in a partition, by all that was ever read or acknowledged.
 
 use std::collections::BTreeMap;
 
-use crate::check::Case;
-use crate::{Anomaly, Content, Outcome, Promise, Verdict};
+use crate::case::Case;
+use crate::index::Span;
+use crate::{Anomaly, Content, Outcome, Promise, RecordId, Verdict};
 
 pub(crate) fn check(case: &Case<'_>, verdict: &mut Verdict) {
-    if case.may_lose_the_tail() {
-        // What is left of one sitting and what the next one wrote have no common order.
-        return;
-    }
-    let mut last: BTreeMap<u32, (u32, i64)> = BTreeMap::new();
-    for seen in &case.known.stored.records {
-        let Content::Record(id) = seen.content else { continue };
-        if case.history.promise(id) != Some(Promise::Idempotent) {
-            continue;
+    let idempotent = |id: RecordId| case.history.promise(id) == Some(Promise::Idempotent);
+    let mut places = Places::new();
+    for (&id, offsets) in case.known.offsets.iter().filter(|(id, _)| idempotent(**id)) {
+        for &offset in offsets {
+            let sights = case.known.at_offset[&offset][&Content::Record(id)];
+            add(case, &mut places, id, offset, sights.first.until);
         }
-        let before = last.insert(id.producer, (id.sequence, seen.offset));
-        let Some((sequence, offset)) = before else {
-            check_gap(case, id.producer, None, id.sequence, seen.offset, verdict);
+    }
+    for sent in case.known.sent.values().filter(|sent| case.history.is_in_order(sent.id)) {
+        if let Some((offset, span)) = sent.claim() {
+            add(case, &mut places, sent.id, offset, span.until);
+        }
+    }
+    for places in places.values_mut() {
+        places.sort_by_key(|place| (place.id.sequence, place.offset));
+        check_rising(case, places, verdict);
+        if idempotent(places[0].id) {
+            check_gaps(case, places, verdict);
+        }
+    }
+    check_first(case, verdict);
+}
+
+/// A record at an offset; between it was sent and `span.until` it was there.
+#[derive(Clone, Copy)]
+struct Place {
+    id: RecordId,
+    offset: i64,
+    span: Span,
+}
+
+/// By producer.
+type Places = BTreeMap<u32, Vec<Place>>;
+
+fn add(case: &Case<'_>, places: &mut Places, id: RecordId, offset: i64, until: u64) {
+    // Out of thin air: told there.
+    let Some(sent) = case.known.sent.get(&id) else { return };
+    // Not since it was read: a producer that starts anew in another sitting has no order with what it
+    // sent before.
+    let span = Span { from: sent.sent_at, until };
+    places.entry(id.producer).or_default().push(Place { id, offset, span });
+}
+
+/// Who was sent later is higher. `places` are in the order of sending.
+fn check_rising(case: &Case<'_>, places: &[Place], verdict: &mut Verdict) {
+    let mut highest: Option<Place> = None;
+    for group in places.chunk_by(|one, other| one.id == other.id) {
+        let (first, last) = (group[0], group[group.len() - 1]);
+        let before = highest.filter(|before| first.offset <= before.offset);
+        let Some(before) = before else {
+            highest = Some(last);
             continue;
         };
-        if id.sequence <= sequence {
-            let text = format!("{id} comes after p{}#{sequence} at {offset}", id.producer);
-            let found =
-                case.violation(Anomaly::NonmonotonicSend, Some(seen.offset), Some(id), text);
-            verdict.violations.push(found);
+        if !case.is_one_sitting(before.span, first.span) {
+            highest = Some(last);
             continue;
         }
-        check_gap(case, id.producer, Some(sequence), id.sequence, seen.offset, verdict);
+        let text = format!("{} comes after {} at {}", before.id, first.id, first.offset);
+        let (offset, id) = (Some(before.offset), Some(before.id));
+        verdict.violations.push(case.violation(Anomaly::NonmonotonicSend, offset, id, text));
+        if before.offset < last.offset {
+            highest = Some(last);
+        }
     }
 }
 
 /// A record between two others of an idempotent producer is there, or its producer was told that it
-/// failed, or nobody knows and it is missing with everything after it.
-fn check_gap(
-    case: &Case<'_>,
-    producer: u32,
-    after: Option<u32>,
-    before: u32,
-    offset: i64,
-    verdict: &mut Verdict,
-) {
-    // Deleted from the front, or compacted away: then nothing can be told.
-    if case.rules.is_compacted || (after.is_none() && case.known.stored.log_start > 0) {
+/// failed; unless nobody knows what was between the two.
+fn check_gaps(case: &Case<'_>, places: &[Place], verdict: &mut Verdict) {
+    if case.rules.is_compacted {
         return;
     }
-    let first = crate::RecordId { producer, sequence: after.map_or(0, |after| after + 1) };
-    let last = crate::RecordId { producer, sequence: before };
-    for (id, sent) in case.known.sent.range(first..last) {
-        let is_unknown = match sent.ended {
-            // Told of as lost already.
-            Some((_, Outcome::Acknowledged { .. })) => continue,
-            Some((_, Outcome::Refused { .. } | Outcome::Unknown { .. })) => continue,
-            None => true,
+    let producer = places[0].id.producer;
+    let mut after: Option<Place> = None;
+    for place in places {
+        let first = after.map_or(0, |after| after.id.sequence + 1);
+        let lower = after.map_or(-1, |after| after.offset);
+        after = Some(*place);
+        if place.id.sequence <= first {
+            continue;
+        }
+        let missing = RecordId { producer, sequence: first }..place.id;
+        let missing = case.known.sent.range(missing);
+        // One that was acknowledged is told of as lost.
+        let mut missing = missing.filter(|(_, sent)| {
+            let since = Span { from: sent.sent_at, until: u64::MAX };
+            sent.ended.is_none() && case.loss_within(since).is_none()
+        });
+        let Some((id, _)) = missing.next() else { continue };
+        let is_all_known = (lower + 1..place.offset).all(|offset| case.known.is_known_at(offset));
+        if lower < place.offset && is_all_known {
+            let text = format!("{id} is missing before {}", place.id);
+            let offset = Some(place.offset);
+            verdict.violations.push(case.violation(Anomaly::SendGap, offset, Some(*id), text));
+        }
+    }
+}
+
+/// Without idempotence, too, a producer that waits for each answer has the first copy of what was
+/// acknowledged before the first copy of what it sent after; known where nothing was deleted.
+fn check_first(case: &Case<'_>, verdict: &mut Verdict) {
+    let is_whole = case.known.stored.as_ref().is_some_and(|stored| stored.log_start == 0);
+    let always = Span { from: 0, until: u64::MAX };
+    if !is_whole || case.rules.is_compacted || case.loss_within(always).is_some() {
+        return;
+    }
+    let mut highest: BTreeMap<u32, (RecordId, i64)> = BTreeMap::new();
+    for (&id, offsets) in &case.known.offsets {
+        let repeats = case.history.promise(id) == Some(Promise::AtLeastOnce);
+        let (Some(&first), Some(sent)) = (offsets.first(), case.known.sent.get(&id)) else {
+            continue;
         };
-        if is_unknown {
-            let text = format!("{id} is missing before p{producer}#{before}");
-            let found = case.violation(Anomaly::SendGap, Some(offset), Some(*id), text);
-            verdict.violations.push(found);
+        if !repeats || !case.history.is_in_order(id) {
+            continue;
+        }
+        let before = highest.get(&id.producer).filter(|(_, offset)| first < *offset);
+        if let Some((before, offset)) = before {
+            let text = format!("{before} comes after {id} at {first}");
+            let (offset, id) = (Some(*offset), Some(*before));
+            verdict.violations.push(case.violation(Anomaly::NonmonotonicSend, offset, id, text));
+        } else if matches!(sent.ended, Some((_, Outcome::Acknowledged { .. }))) {
+            highest.insert(id.producer, (id, first));
         }
     }
 }

@@ -1,45 +1,61 @@
-//! What readers saw, one after the other: forwards, without a jump; and bounds that only rise.
+//! What readers got, one record after the other: forwards, without a jump, nothing that was deleted.
+//!
+//! A reader keeps its place itself: whatever happens to the broker, it asks for the next offset, and
+//! gets it, is told that there is none, or gets nothing. Only compaction lets it jump.
 
 use std::collections::BTreeMap;
 
 use crate::anomaly::seconds;
-use crate::check::Case;
+use crate::bounds::Rising;
+use crate::case::Case;
+use crate::index::Span;
 use crate::{Anomaly, Content, Seen, Verdict, Violation, What};
 
-pub(crate) fn check(case: &Case<'_>, verdict: &mut Verdict) {
-    check_readers(case, verdict);
-    check_bounds(case, verdict);
+/// Where a reader is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The next offset it may get, if it knows.
+    next: Option<i64>,
+    /// Since when; it gets nothing that was fetched before.
+    since: u64,
+    /// The highest first offset of the log that anybody was told before that, if any.
+    log_start: Option<i64>,
 }
 
-/// Where a reader is: the next offset it may get.
-type Places = BTreeMap<u32, i64>;
-
-fn check_readers(case: &Case<'_>, verdict: &mut Verdict) {
-    let mut next = Places::new();
-    for event in &case.history.events {
+pub(crate) fn check(case: &Case<'_>, verdict: &mut Verdict) {
+    let mut places: BTreeMap<u32, Place> = BTreeMap::new();
+    let mut starts = Rising::default();
+    for event in &case.known.events {
         match &event.what {
-            What::Seek { reader, partition, offset } if partition == case.partition => {
-                next.insert(*reader, *offset);
+            What::Seek { reader, offset, .. } => {
+                let log_start = starts.highest(case, event.at, event.at);
+                let place = Place { next: Some(*offset), since: event.at, log_start };
+                places.insert(*reader, place);
             }
-            What::Reset { reader, partition, offset } if partition == case.partition => {
-                next.remove(reader);
+            What::Reset { reader, offset, .. } => {
                 verdict.violations.extend(check_reset(case, *reader, *offset, event.at));
+                let log_start = starts.highest(case, event.at, event.at);
+                places.insert(*reader, Place { next: None, since: event.at, log_start });
             }
-            What::Poll { reader, partition, records } if partition == case.partition => {
+            What::Poll { reader, records, .. } => {
+                let Some(place) = places.get_mut(reader) else { continue };
                 for seen in records {
-                    check_step(case, *reader, next.get(reader).copied(), seen, event.at, verdict);
-                    next.insert(*reader, seen.offset + 1);
+                    let found = check_step(case, *reader, *place, seen, event.at);
+                    verdict.violations.extend(found);
+                    place.next = Some(seen.offset + 1);
                 }
             }
-            _ => {}
+            _ => starts.hear_start(event),
         }
     }
 }
 
 /// Only deletion, or a loss of power that is allowed to take records, takes an offset away.
 fn check_reset(case: &Case<'_>, reader: u32, offset: i64, at: u64) -> Option<Violation> {
-    let start = case.known.stored.log_start;
-    if case.may_lose_the_tail() || (offset < start && case.may_delete_before(start)) {
+    let stored = case.known.stored.as_ref().filter(|_| at < case.read_from());
+    let is_there = stored.is_some_and(|stored| stored.log_start <= offset);
+    let is_deleted = case.may_delete(offset, at) && !is_there;
+    if is_deleted || case.loss_within(Span { from: 0, until: at }).is_some() {
         return None;
     }
     let text = format!("reader {reader} was told at {} that it is out of range", seconds(at));
@@ -49,90 +65,48 @@ fn check_reset(case: &Case<'_>, reader: u32, offset: i64, at: u64) -> Option<Vio
 fn check_step(
     case: &Case<'_>,
     reader: u32,
-    expected: Option<i64>,
+    place: Place,
     seen: &Seen,
     at: u64,
-    verdict: &mut Verdict,
-) {
-    let Some(expected) = expected else { return };
-    if case.may_lose_the_tail() || seen.offset == expected {
-        return;
-    }
-    if seen.offset < expected {
-        let text = format!("reader {reader} was to read {expected} at {}", seconds(at));
-        let found = case.violation(Anomaly::NonmonotonicPoll, Some(seen.offset), None, text);
-        verdict.violations.push(found);
-        return;
-    }
-    for (&skipped, contents) in case.known.at_offset.range(expected..seen.offset) {
-        let excused = contents.keys().all(|content| match content {
-            Content::Record(id) => case.excuse(*id, Some(skipped), 0).is_some(),
-            _ => false,
-        });
-        if !excused {
-            let text = format!(
-                "reader {reader} jumped from {expected} to {} at {}",
-                seen.offset,
-                seconds(at)
-            );
-            let found = case.violation(Anomaly::PollSkip, Some(skipped), None, text);
-            verdict.violations.push(found);
-            return;
-        }
-    }
-}
-
-/// A bound that was told before another was asked for is not above it.
-fn check_bounds(case: &Case<'_>, verdict: &mut Verdict) {
-    let mut starts = Rising::default();
-    let mut ends = Rising::default();
-    for event in &case.history.events {
-        let What::Bounds { partition, asked, log_start, end } = &event.what else { continue };
-        if partition != case.partition {
-            continue;
-        }
-        for (anomaly, rising, value) in
-            [(Anomaly::LogStart, &mut starts, log_start), (Anomaly::EndFell, &mut ends, end)]
-        {
-            let Some(value) = *value else { continue };
-            if let Some(before) = rising.fell(*asked, event.at, value)
-                && !case.may_lose_the_tail()
-            {
-                let text = format!("fell from {before} to {value} at {}", seconds(event.at));
-                verdict.violations.push(case.violation(anomaly, Some(value), None, text));
-            }
-        }
-    }
-    let stored = &case.known.stored;
-    for (anomaly, rising, value) in
-        [(Anomaly::LogStart, starts, stored.log_start), (Anomaly::EndFell, ends, stored.end)]
+) -> Option<Violation> {
+    let when = seconds(at);
+    let since = Span { from: place.since, until: at };
+    if let Some(start) = place.log_start.filter(|start| seen.offset < *start)
+        && case.loss_within(since).is_none()
     {
-        if let Some(before) = rising.max().filter(|max| value < *max)
-            && !case.may_lose_the_tail()
-        {
-            let text = format!("was {before} and is {value} at the end");
-            verdict.violations.push(case.violation(anomaly, Some(value), None, text));
+        let sought = seconds(place.since);
+        let text =
+            format!("reader {reader} got it at {when}; the log began at {start} by {sought}");
+        return Some(case.violation(Anomaly::LogStart, Some(seen.offset), None, text));
+    }
+    let expected = place.next?;
+    if seen.offset < expected {
+        let text = format!("reader {reader} was to read {expected} at {when}");
+        return Some(case.violation(Anomaly::NonmonotonicPoll, Some(seen.offset), None, text));
+    }
+    let mut skipped = expected..seen.offset;
+    let missed = match case.rules.is_compacted {
+        false => skipped.next(),
+        true => skipped.find(|offset| !may_be_compacted(case, *offset, at)),
+    };
+    let text = || format!("reader {reader} jumped from {expected} to {} at {when}", seen.offset);
+    missed.map(|offset| case.violation(Anomaly::PollSkip, Some(offset), None, text()))
+}
+
+/// Whether nothing was at `offset` any more at `at`, as far as anybody knows.
+fn may_be_compacted(case: &Case<'_>, offset: i64, at: u64) -> bool {
+    let mut records = case.known.records_at(offset);
+    records.all(|(id, span)| {
+        let is_stored = case.known.is_stored_at(id, offset);
+        let until = if is_stored { u64::MAX } else { at.max(span.until) };
+        if case.loss_within(Span { from: span.from.min(at), until }).is_some() {
+            return true;
         }
-    }
+        !is_stored && case.was_superseded(id, offset, at)
+    }) && !is_foreign(case, offset)
 }
 
-/// Values with the moments at which they were told.
-#[derive(Default)]
-struct Rising {
-    /// When told, and the greatest value until then.
-    told: Vec<(u64, i64)>,
-}
-
-impl Rising {
-    fn max(&self) -> Option<i64> {
-        self.told.last().map(|(_, max)| *max)
-    }
-
-    /// Adds a value; a greater one that was told before this one was asked for.
-    fn fell(&mut self, asked: u64, told: u64, value: i64) -> Option<i64> {
-        let known = self.told.iter().rev().find(|(at, _)| *at < asked).map(|(_, max)| *max);
-        let max = self.max().map_or(value, |max| max.max(value));
-        self.told.push((told, max));
-        known.filter(|known| value < *known)
-    }
+fn is_foreign(case: &Case<'_>, offset: i64) -> bool {
+    let contents = case.known.at_offset.get(&offset).into_iter().flatten();
+    contents.into_iter().any(|(content, _)| !matches!(content, Content::Record(_)))
 }

@@ -1,49 +1,25 @@
 //! What must be there at the end: everything acknowledged, everything read, no holes.
 
 use crate::anomaly::seconds;
-use crate::check::Case;
-use crate::{Anomaly, Content, Excuse, Promise, RecordId, Verdict};
+use crate::case::Case;
+use crate::index::Sent;
+use crate::rules::ANSWER_NANOS_MAX;
+use crate::{Anomaly, Content, Excuse, Promise, Stored, Verdict};
 
-pub(crate) fn check(case: &Case<'_>, verdict: &mut Verdict) {
-    check_acknowledged(case, verdict);
+pub(crate) fn check(case: &Case<'_>, stored: &Stored, verdict: &mut Verdict) {
+    check_acknowledged(case, stored, verdict);
     check_read(case, verdict);
-    check_dense(case, verdict);
-    check_log_start(case, verdict);
+    check_dense(case, stored, verdict);
 }
 
-fn is_stored(case: &Case<'_>, id: RecordId) -> bool {
-    let stored = &case.known.stored;
-    case.known.offsets.get(&id).is_some_and(|offsets| {
-        offsets.iter().any(|offset| {
-            let at = stored.records.binary_search_by_key(offset, |seen| seen.offset);
-            at.is_ok_and(|at| stored.records[at].content == Content::Record(id))
-        })
-    })
-}
-
-fn check_acknowledged(case: &Case<'_>, verdict: &mut Verdict) {
+fn check_acknowledged(case: &Case<'_>, stored: &Stored, verdict: &mut Verdict) {
     for sent in case.known.sent.values() {
         let Some((at, offset)) = sent.acknowledged() else { continue };
-        let promise = case.history.promise(sent.id);
-        if is_stored(case, sent.id) {
-            let offsets = case.known.offsets.get(&sent.id);
-            let is_there = |offset| offsets.is_some_and(|all| all.contains(&offset));
-            if let Some(offset) = offset.filter(|offset| !is_there(*offset))
-                && !case.may_lose_the_tail()
-                && case.known.stored.log_start <= offset
-            {
-                let text = format!("{} was acknowledged there and is at {offsets:?}", sent.id);
-                verdict.violations.push(case.violation(
-                    Anomaly::WrongOffset,
-                    Some(offset),
-                    Some(sent.id),
-                    text,
-                ));
-            }
+        if case.known.is_stored(sent.id) || case.is_too_late(offset, at) {
             continue;
         }
-        // The answer may have been on its way when the power went.
-        match case.excuse(sent.id, offset, sent.sent_at) {
+        let promise = case.history.promise(sent.id);
+        match case.excuse(sent.id, offset, there_since(case, sent, at)) {
             Some(excuse) => *verdict.excused.entry(label(&excuse)).or_default() += 1,
             // acks=0: nobody said that it is there, only that it was sent.
             None if promise == Some(Promise::AtMostOnce) && offset.is_none() => {}
@@ -53,8 +29,8 @@ fn check_acknowledged(case: &Case<'_>, verdict: &mut Verdict) {
                     sent.id,
                     seconds(at),
                     seconds(sent.sent_at),
-                    case.known.stored.log_start,
-                    case.known.stored.end,
+                    stored.log_start,
+                    stored.end,
                 );
                 let found = case.violation(Anomaly::LostWrite, offset, Some(sent.id), text);
                 verdict.violations.push(found);
@@ -63,27 +39,45 @@ fn check_acknowledged(case: &Case<'_>, verdict: &mut Verdict) {
     }
 }
 
+/// From when on a loss may have taken an acknowledged record: what was lost before its answer was on
+/// its way was not what the answer spoke of.
+fn there_since(case: &Case<'_>, sent: &Sent<'_>, acknowledged: u64) -> u64 {
+    let answered = sent.sent_at.max(acknowledged.saturating_sub(ANSWER_NANOS_MAX));
+    if case.history.promise(sent.id) == Some(Promise::AtLeastOnce) {
+        // What was read later may have been another copy.
+        return answered;
+    }
+    let offsets = case.known.offsets.get(&sent.id).into_iter().flatten();
+    let read = offsets.map(|offset| {
+        let sights = case.known.at_offset[offset][&Content::Record(sent.id)];
+        sights.last.from
+    });
+    read.fold(answered, u64::max)
+}
+
 fn label(excuse: &Excuse) -> &'static str {
     match excuse {
         Excuse::Deleted => "deleted",
         Excuse::Compacted => "compacted",
         Excuse::PowerLoss { .. } => "power-loss",
+        Excuse::TopicDeleted => "topic-deleted",
     }
 }
 
 /// What a reader saw was below the high watermark, so it stays.
 fn check_read(case: &Case<'_>, verdict: &mut Verdict) {
     for (&offset, contents) in &case.known.at_offset {
-        for (content, &at) in contents {
+        for (content, sights) in contents {
             let Content::Record(id) = *content else { continue };
             let is_acknowledged =
                 case.known.sent.get(&id).is_some_and(|sent| sent.acknowledged().is_some());
             // A lost acknowledged record is told once, as the loss of a write.
-            if at == u64::MAX || is_acknowledged || is_stored(case, id) {
+            let is_told = sights.is_stored() || is_acknowledged || case.known.is_stored(id);
+            if is_told || case.is_too_late(Some(offset), sights.first.until) {
                 continue;
             }
-            if case.excuse(id, Some(offset), at).is_none() {
-                let text = format!("{id} was read at {} and is gone", seconds(at));
+            if case.excuse(id, Some(offset), sights.last.from).is_none() {
+                let text = format!("{id} was read at {} and is gone", seconds(sights.last.until));
                 let found = case.violation(Anomaly::LostRead, Some(offset), Some(id), text);
                 verdict.violations.push(found);
             }
@@ -92,11 +86,10 @@ fn check_read(case: &Case<'_>, verdict: &mut Verdict) {
 }
 
 /// Without compaction every offset between the start and the end has its record.
-fn check_dense(case: &Case<'_>, verdict: &mut Verdict) {
+fn check_dense(case: &Case<'_>, stored: &Stored, verdict: &mut Verdict) {
     if case.rules.is_compacted {
         return;
     }
-    let stored = &case.known.stored;
     let mut next = stored.log_start;
     for seen in &stored.records {
         if seen.offset != next {
@@ -108,16 +101,5 @@ fn check_dense(case: &Case<'_>, verdict: &mut Verdict) {
     if next != stored.end {
         let text = format!("no record from here to the end, {}", stored.end);
         verdict.violations.push(case.violation(Anomaly::Hole, Some(next), None, text));
-    }
-}
-
-fn check_log_start(case: &Case<'_>, verdict: &mut Verdict) {
-    let start = case.known.stored.log_start;
-    if start != 0 && !case.may_delete_before(start) {
-        let text = match case.known.trimmed {
-            Some(trimmed) => format!("is {start}, and records were deleted only before {trimmed}"),
-            None => format!("is {start}, and nothing deletes records here"),
-        };
-        verdict.violations.push(case.violation(Anomaly::LogStart, Some(start), None, text));
     }
 }

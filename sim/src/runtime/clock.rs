@@ -130,6 +130,16 @@ impl MachineClock {
         state.stood = 0;
     }
 
+    /// How far the wall clock is ahead of the world's time, which is `now`, in milliseconds, and how
+    /// many millionths of what passes it gains, while it does not stand still.
+    pub fn ahead(&self, now: Nanos) -> (i64, i64) {
+        let mut state = self.lock();
+        state.thaw_if_over(now);
+        let shown = state.shown_by_wall(now);
+        let right = EPOCH_MILLIS.saturating_add((now / 1_000_000) as i64);
+        (shown.saturating_sub(right), state.oscillator.drift_ppm)
+    }
+
     /// How often it was asked so far.
     pub fn asked(&self) -> Asked {
         self.lock().asked
@@ -154,12 +164,16 @@ impl State {
 
     fn wall(&mut self, now: Nanos) -> i64 {
         self.thaw_if_over(now);
+        self.asked.wall += 1;
+        self.asked.frozen += u64::from(self.freeze.is_some());
+        self.shown_by_wall(now)
+    }
+
+    fn shown_by_wall(&self, now: Nanos) -> i64 {
         let shown = match self.freeze {
             Some(freeze) => freeze.from_shown,
             None => self.oscillator.shown(now),
         };
-        self.asked.wall += 1;
-        self.asked.frozen += u64::from(self.freeze.is_some());
         let millis = i64::try_from((shown - self.stood) / 1_000_000).unwrap_or(i64::MAX);
         EPOCH_MILLIS.saturating_add(millis).saturating_add(self.skew_millis)
     }

@@ -37,6 +37,9 @@ use crate::world::{Nanos, NodeId, World};
 /// One acknowledgement in so many is held against the disk.
 const LOOK_ONE_IN: u32 = 8;
 
+/// What is kept so long no clock that jumps makes old.
+const LONG_MILLIS: u64 = 3 * 24 * 60 * 60 * 1000;
+
 /// What a client is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -119,7 +122,7 @@ impl Work {
         let finished = roles.iter().map(|_| AtomicBool::new(false)).collect();
         let recorder = Recorder::new(world);
         for (name, topic) in &scenario.topics {
-            recorder.topic(&Arc::from(name.as_str()), topic.rules());
+            recorder.topic(&Arc::from(name.as_str()), scenario.rules(topic));
         }
         Work {
             world: world.clone(),
@@ -166,7 +169,12 @@ impl Work {
     /// Whether nothing but a client's wish deletes the last record of a key from `partition`.
     pub fn is_lasting(&self, partition: &Partition) -> bool {
         let topic = self.scenario.topics.get(&*partition.topic);
-        topic.is_some_and(|topic| !topic.rules().is_retained) && self.scenario.workload.trims == 0
+        let is_lasting = |topic| {
+            let rules = self.scenario.rules(topic);
+            let is_long = rules.retention_ms.is_none_or(|millis| LONG_MILLIS <= millis);
+            is_long && rules.retention_bytes.is_none()
+        };
+        topic.is_some_and(is_lasting) && self.scenario.workload.trims == 0
     }
 
     /// Whether client number `client`, from 0, does nothing in this run.
@@ -187,8 +195,9 @@ impl Work {
     /// A record was just acknowledged: looks whether it is on stable storage now. One in
     /// [`LOOK_ONE_IN`] is looked at, where nothing deletes records.
     fn on_ack(&self, id: RecordId, partition: &Partition, offset: i64) {
-        let rules = self.scenario.topics[&*partition.topic].rules();
-        let may_be_gone = rules != history::Rules::default() || self.scenario.workload.trims > 0;
+        let rules = self.scenario.rules(&self.scenario.topics[&*partition.topic]);
+        let may_be_gone =
+            rules.is_compacted || rules.is_lost_with_power || !self.is_lasting(partition);
         if !id.sequence.is_multiple_of(LOOK_ONE_IN) || may_be_gone {
             return;
         }

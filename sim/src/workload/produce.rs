@@ -26,9 +26,9 @@ const CODECS: [Compression; 5] = [
 
 pub(super) async fn run(mut seat: Seat, promise: Promise) {
     let recorder = seat.work.recorder.clone();
-    let number = recorder.producer(promise);
     let client = seat.client();
     let config = config(&mut seat, promise);
+    let number = recorder.producer(promise, config.in_flight_max);
     let producer = Producer::start(&client, config).expect("the settings fit the promise");
     let partitions = seat.work.partitions();
     let mut sequence = 0;
@@ -106,7 +106,7 @@ fn record(seat: &mut Seat, id: RecordId, partition: &Partition) -> ProducerRecor
     let keys = u64::from(seat.work.scenario.workload.keys.max(1));
     let key = seat.dice.range(0, keys) as u32;
     let topic = &seat.work.scenario.topics[&*partition.topic];
-    let key = topic.rules().is_compacted.then_some(key);
+    let key = seat.work.scenario.rules(topic).is_compacted.then_some(key);
     seat.work.recorder.send(seat.node, id, partition, key);
     ProducerRecord {
         topic: StrBytes::from(&*partition.topic),

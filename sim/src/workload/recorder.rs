@@ -32,10 +32,12 @@ impl Recorder {
         self.lock().topics.insert(Arc::clone(name), rules);
     }
 
-    /// A new producer; returns its number.
-    pub fn producer(&self, promise: Promise) -> u32 {
+    /// A new producer, which may have so many requests in flight; returns its number.
+    pub fn producer(&self, promise: Promise, in_flight_max: usize) -> u32 {
         let mut history = self.lock();
-        history.producers.push(Producer { promise });
+        // Without acknowledgements there is no answer to wait for.
+        let is_ordered = in_flight_max == 1 && promise != Promise::AtMostOnce;
+        history.producers.push(Producer { promise, is_ordered });
         (history.producers.len() - 1) as u32
     }
 
@@ -82,9 +84,16 @@ impl Recorder {
         self.push(what);
     }
 
-    /// What a partition held at the end.
+    /// From now on everything is read for the last time.
+    pub fn begin_read(&self) {
+        self.lock().read_from = Some(self.world.now());
+    }
+
+    /// What a partition held at the end, which was just read.
     pub fn stored(&self, partition: &Partition, stored: Stored) {
-        self.lock().stored.insert(partition.clone(), stored);
+        let mut history = self.lock();
+        history.stored.insert(partition.clone(), stored);
+        history.read_by = Some(self.world.now());
     }
 
     fn push(&self, what: What) {

@@ -1,0 +1,156 @@
+//! Histories, written in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use history::{
+    Content, Event, History, Outcome, Partition, Producer, Promise, RecordId, Rules, Seen, Stored,
+    Verdict, What,
+};
+
+/// A history, written in words; see [`Script::run`].
+pub struct Script {
+    history: History,
+    rules: Rules,
+    at: u64,
+}
+
+fn partition() -> Partition {
+    Partition { topic: Arc::from("orders"), index: 0 }
+}
+
+fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(word: &str) -> T {
+    word.parse().unwrap()
+}
+
+/// `0#3` is the record 3 of producer 0.
+fn id(word: &str) -> RecordId {
+    let (producer, sequence) = word.split_once('#').unwrap();
+    RecordId { producer: number(producer), sequence: number(sequence) }
+}
+
+/// `5=0#3` is the record 3 of producer 0 at offset 5; `5=?` bytes that nobody sends, `5=!0#3` the
+/// record changed.
+fn seen(word: &str) -> Seen {
+    let (offset, content) = word.split_once('=').unwrap();
+    let content = match content.strip_prefix('!') {
+        Some(altered) => Content::Altered(id(altered)),
+        None if content == "?" => Content::Foreign,
+        None => Content::Record(id(content)),
+    };
+    Seen { offset: number(offset), content }
+}
+
+impl Script {
+    /// An empty history of a topic with these rules.
+    pub fn new(rules: Rules) -> Script {
+        let producer = |promise, is_ordered| Producer { promise, is_ordered };
+        let producers = vec![
+            producer(Promise::Idempotent, false),
+            producer(Promise::AtLeastOnce, false),
+            producer(Promise::AtMostOnce, false),
+            producer(Promise::AtLeastOnce, true),
+        ];
+        Script { history: History { producers, ..History::default() }, rules, at: 0 }
+    }
+
+    /// Lines such as `send 0#0 [KEY]`, `ack 0#0 5`, `refuse 0#0`, `lose 0#0`, `seek 1 0`,
+    /// `poll 1 0=0#0 1=0#1`, `bounds START END`, `trim 3`, `trimmed 3`, `power`, `clock MS PPM`,
+    /// `create`, `delete`, `deleted`, `listed`, `read` for the begin of the last read, `stored START END 0=0#0 …`; `wait SECONDS` lets time
+    /// pass. Producer 0 is idempotent, 1 at least once, 2 at most once, 3 at least once in order.
+    pub fn run(self, lines: &str) -> Vec<&'static str> {
+        names(&self.history(lines).check())
+    }
+
+    /// The same for a run that never came to its end.
+    pub fn run_without_end(self, lines: &str) -> Vec<&'static str> {
+        names(&self.history(lines).check_without_end())
+    }
+
+    fn history(mut self, lines: &str) -> History {
+        for line in lines.lines().flat_map(|line| line.split(',')) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if words.is_empty() {
+                continue;
+            }
+            self.at += 1_000;
+            match self.event(&words) {
+                Some(what) => self.history.events.push(Event { at: self.at, what }),
+                None => self.other(&words),
+            }
+        }
+        self.history.read_from.get_or_insert(self.at + 1_000);
+        self.history.read_by = Some(self.at + 1_000);
+        let topic = Arc::from("orders");
+        self.history.topics = BTreeMap::from([(topic, self.rules)]);
+        self.history
+    }
+
+    fn event(&self, words: &[&str]) -> Option<What> {
+        let sent = |outcome| What::Sent { id: id(words[1]), outcome };
+        let error = || "ERROR".to_owned();
+        let partition = partition();
+        Some(match words[0] {
+            "send" => {
+                What::Send { id: id(words[1]), partition, key: words.get(2).map(|key| number(key)) }
+            }
+            "ack" => sent(Outcome::Acknowledged { offset: words.get(2).map(|at| number(at)) }),
+            "refuse" => sent(Outcome::Refused { error: error() }),
+            "lose" => sent(Outcome::Unknown { error: error() }),
+            "seek" => What::Seek { reader: number(words[1]), partition, offset: number(words[2]) },
+            "poll" => {
+                let records = words[2..].iter().map(|word| seen(word)).collect();
+                What::Poll { reader: number(words[1]), partition, records }
+            }
+            "reset" => {
+                What::Reset { reader: number(words[1]), partition, offset: number(words[2]) }
+            }
+            "bounds" => {
+                let (log_start, end) = (Some(number(words[1])), Some(number(words[2])));
+                What::Bounds { partition, asked: self.at - 1, log_start, end }
+            }
+            "trim" => What::Trim { partition, before: number(words[1]) },
+            "trimmed" => What::Trimmed { partition, low_watermark: number(words[1]) },
+            "create" => What::CreateTopic { topic: partition.topic },
+            "delete" => What::DeleteTopic { topic: partition.topic },
+            "deleted" => What::TopicDeleted { topic: partition.topic },
+            "clock" => {
+                let (ahead_ms, drift_ppm) = (number(words[1]), number(words[2]));
+                What::Clock { node: "n1".to_owned(), ahead_ms, drift_ppm }
+            }
+            "power" => What::PowerLoss { node: "n1".to_owned() },
+            "unfit" => What::UnfitError { request: "Produce".to_owned(), error: error() },
+            _ => return None,
+        })
+    }
+
+    fn other(&mut self, words: &[&str]) {
+        match words[0] {
+            "wait" => self.at += number::<u64>(words[1]) * 1_000_000_000,
+            "read" => self.history.read_from = Some(self.at),
+            "listed" => self.history.listed = Some(BTreeSet::from([partition().topic])),
+            "stored" => {
+                let records = words[3..].iter().map(|word| seen(word)).collect();
+                let (log_start, end) = (number(words[1]), number(words[2]));
+                self.history.stored.insert(partition(), Stored { log_start, end, records });
+            }
+            word => panic!("{word} is no word of a script"),
+        }
+    }
+}
+
+fn names(verdict: &Verdict) -> Vec<&'static str> {
+    verdict.violations.iter().map(|violation| violation.anomaly.name()).collect()
+}
+
+/// Whether the history shows just these anomalies, in a topic that deletes nothing.
+#[track_caller]
+pub fn check(lines: &str, expected: &[&str]) {
+    check_with(Rules::default(), lines, expected);
+}
+
+/// The same in a topic with these rules.
+#[track_caller]
+pub fn check_with(rules: Rules, lines: &str, expected: &[&str]) {
+    assert_eq!(Script::new(rules).run(lines), expected, "{lines}");
+}
