@@ -88,8 +88,13 @@ impl Seat {
         let Some(end) = end else { return };
         let before = self.dice.range(0, end.0.max(0) as u64 + 1) as i64;
         // Written down before it is asked: a request whose answer is lost may have its effect.
-        self.work.recorder.note(self.node, What::Trim { partition, before });
-        drop(admin.delete_records(&BTreeMap::from([(at, Some(Offset(before)))])).await);
+        let asked = What::Trim { partition: partition.clone(), before };
+        self.work.recorder.note(self.node, asked);
+        let answers = admin.delete_records(&BTreeMap::from([(at, Some(Offset(before)))])).await;
+        let answer = answers.into_iter().find_map(|(_, answer)| answer.ok());
+        if let Some(low_watermark) = answer.map(|start| start.0) {
+            self.work.recorder.note(self.node, What::Trimmed { partition, low_watermark });
+        }
     }
 
     /// Creates a topic and deletes it, however that ends.
