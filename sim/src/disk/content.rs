@@ -6,12 +6,13 @@
 //! Invariant: unless a sync failed (`is_apart`), the durable bytes with the pending changes applied
 //! in order are the cached bytes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use runtime::RandomStream;
 
-use super::survival::{Survival, survive};
+use super::profile::one_in;
+use super::survival::{Survival, pieces, survive};
 
 /// The unit of the page cache.
 pub(super) const PAGE: u64 = 4096;
@@ -19,6 +20,8 @@ pub(super) const PAGE: u64 = 4096;
 /// write them back, the oldest first.
 const PENDING_MAX: usize = 8_192;
 const PENDING_BYTES_MAX: u64 = 64 << 20;
+/// Of the pages of a failed sync one in so many was written before the device failed.
+const WRITTEN_ONE_IN: u64 = 4;
 
 /// A change to a file.
 #[derive(Clone, Debug)]
@@ -169,29 +172,38 @@ impl Content {
         self.pending.front().is_some_and(|(number, _)| *number < until)
     }
 
-    /// The device refused the changes before `until`: their pages stay in the cache as if they were
-    /// clean. Lengths are metadata, which is tried again. Returns the count of pages lost.
-    pub(super) fn fail_sync(&mut self, until: u64) -> usize {
-        let before = self.lost.len();
-        let mut kept = VecDeque::new();
-        for (number, change) in std::mem::take(&mut self.pending) {
-            match change {
-                Change::Write { position, bytes } if number < until => {
-                    let end = position + bytes.len() as u64;
-                    self.lost.extend(position / PAGE..end.div_ceil(PAGE));
-                    self.pending_bytes -= bytes.len() as u64;
+    /// The device refused some of the changes before `until`: each page was written, or was not and
+    /// stays in the cache as if it were clean. Lengths are metadata, which the journal has. Returns
+    /// the pages that are lost.
+    pub(super) fn fail_sync(&mut self, until: u64, draws: &mut RandomStream) -> Vec<u64> {
+        let mut is_written: BTreeMap<u64, bool> = BTreeMap::new();
+        while self.pending.front().is_some_and(|(number, _)| *number < until) {
+            let Some((_, change)) = self.pending.pop_front() else { break };
+            self.pending_bytes -= change.size();
+            let Change::Write { position, bytes } = &change else {
+                apply(&mut self.durable, &change);
+                continue;
+            };
+            for (at, piece) in pieces(*position, bytes, PAGE) {
+                let drawn = is_written.entry(at / PAGE);
+                if *drawn.or_insert_with(|| one_in(draws, WRITTEN_ONE_IN)) {
+                    write(&mut self.durable, at, piece);
                 }
-                change => kept.push_back((number, change)),
             }
         }
-        self.pending = kept;
-        // Those that are dirty again are written again.
+        let lost = is_written.into_iter().filter(|(_, is_written)| !is_written);
+        let lost: BTreeSet<u64> = lost.map(|(page, _)| page).collect();
+        self.lost.extend(&lost);
+        // Those that were dirtied again meanwhile are written again, as a whole.
         for page in self.dirty_pages() {
-            self.lost.remove(&page);
+            if self.lost.remove(&page) {
+                let bytes = self.read(page * PAGE, PAGE);
+                self.push(Change::Write { position: page * PAGE, bytes });
+            }
         }
         self.losses += 1;
         self.is_apart = true;
-        self.lost.len().saturating_sub(before)
+        self.lost.intersection(&lost).copied().collect()
     }
 
     fn dirty_pages(&self) -> BTreeSet<u64> {
@@ -204,9 +216,10 @@ impl Content {
         pages
     }
 
-    /// The cache forgets the lost pages: what is read now is what the device has. Returns how many.
-    pub(super) fn evict(&mut self) -> usize {
-        let lost = std::mem::take(&mut self.lost);
+    /// The cache forgets those of `pages` that are lost: what is read now is what the device has.
+    /// Returns how many.
+    pub(super) fn evict(&mut self, pages: &[u64]) -> usize {
+        let lost: Vec<u64> = pages.iter().filter(|page| self.lost.remove(page)).copied().collect();
         for page in &lost {
             let start = (page * PAGE).min(self.len()) as usize;
             let end = ((page + 1) * PAGE).min(self.len()) as usize;

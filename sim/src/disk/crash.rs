@@ -130,8 +130,8 @@ impl SimDisk {
     }
 
     /// The cache forgets pages that a failed sync gave up.
-    pub(super) fn evict(&self, inode: InodeId) {
-        let evicted = self.lock().tree.change(inode, |content| content.evict()).unwrap_or(0);
+    pub(super) fn evict(&self, file: InodeId, pages: &[u64]) {
+        let evicted = self.lock().tree.change(file, |content| content.evict(pages)).unwrap_or(0);
         if 0 < evicted {
             let words = [u64::from(u8::MAX), evicted as u64];
             self.record_fault(&words, || format!("{evicted} lost pages left the cache"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 
 use bytes::Bytes;
-use runtime::{DiskSpace, OpenMode, RandomStream};
+use runtime::{DiskSpace, OpenMode, RandomStream, Rng};
 
 use super::State;
 use super::content::{Content, PAGE};
@@ -15,6 +15,13 @@ use super::profile::{DiskProfile, below, one_in};
 use super::tree::{Kind, Tree};
 use super::work::{Done, InFlight, Work, short};
 use crate::world::Nanos;
+
+/// Lost pages that the cache is going to forget, so many nanoseconds later.
+pub(super) struct Eviction {
+    pub(super) file: InodeId,
+    pub(super) after: u64,
+    pub(super) pages: Vec<u64>,
+}
 
 /// A page that a failed sync gave up is forgotten within so long, if at all.
 const EVICTION_NANOS_MAX: u64 = 100_000_000;
@@ -56,10 +63,17 @@ impl State {
                 let _ = self.tree.change(*file, |content| content.write(*position, written));
             }
             Work::Sync { file, mark, .. } => {
-                let _ = self.tree.change(*file, |content| content.fail_sync(*mark));
-                if one_in(draws, 2) {
-                    self.evictions.push((*file, below(draws, EVICTION_NANOS_MAX)));
+                let lost = self.tree.change(*file, |content| content.fail_sync(*mark, draws));
+                let lost = lost.unwrap_or_default();
+                let evicted: Vec<u64> = lost.into_iter().filter(|_| one_in(draws, 2)).collect();
+                if !evicted.is_empty() {
+                    let after = below(draws, EVICTION_NANOS_MAX);
+                    self.evictions.push(Eviction { file: *file, after, pages: evicted });
                 }
+            }
+            Work::RemoveDir { path } => {
+                // It has removed some of it. What is gone already is no mistake of this call.
+                let _ = self.remove_dir(path, Some(draws.next_u64()));
             }
             _ => {}
         }

@@ -18,6 +18,8 @@ pub struct FaultId(pub u64);
 pub enum FaultKind {
     /// An operation fails.
     Fail(Op),
+    /// A file or directory is not removed.
+    FailRemoval,
     /// There is no room.
     Full,
     /// Everything waits.
@@ -147,6 +149,7 @@ impl Faults {
         self.planned.retain_mut(|planned| {
             let is_of_kind = match planned.kind {
                 FaultKind::Fail(wanted) => wanted == op,
+                FaultKind::FailRemoval => matches!(op, Op::RemoveFile | Op::RemoveDir),
                 FaultKind::MisdirectWrite => op == Op::Write,
                 FaultKind::MisdirectRead => op == Op::Read,
                 _ => false,
@@ -163,7 +166,7 @@ impl Faults {
         });
         if let Some((fault, kind)) = struck {
             fate = match kind {
-                FaultKind::Fail(_) => {
+                FaultKind::Fail(_) | FaultKind::FailRemoval => {
                     self.strike(fault, now, 1, path);
                     Fate::Broken
                 }

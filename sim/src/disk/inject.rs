@@ -51,6 +51,12 @@ impl SimDisk {
         self.plan(FaultKind::Fail(op), filter, nth)
     }
 
+    /// As [`SimDisk::fail_next`], of the removals of files and of directories; of a directory some of
+    /// what is in it may be gone.
+    pub fn fail_next_removal(&self, filter: PathFilter, nth: u64) -> FaultId {
+        self.plan(FaultKind::FailRemoval, filter, nth)
+    }
+
     /// The next write to a matching file lands a count of pages away or in another file of the
     /// directory.
     pub fn misdirect_next_write(&self, filter: PathFilter) -> FaultId {

@@ -50,6 +50,7 @@ pub use tap::{DiskEvent, Phase, Tap, Verdict};
 
 use crate::world::trace::digest;
 use crate::world::{NodeId, Process, World};
+use execute::Eviction;
 use faults::Faults;
 use mount::{Mount, Mounted};
 use names::InodeId;
@@ -82,8 +83,7 @@ struct State {
     /// How many operations of a kind a path has had.
     counts: FastMap<(Op, u64), u64>,
     faults: Faults,
-    /// Files whose lost pages the cache is going to forget, and after how many nanoseconds.
-    evictions: Vec<(InodeId, u64)>,
+    evictions: Vec<Eviction>,
     next_id: u64,
     /// What rot and misdirected writes have destroyed.
     damages: Vec<Damage>,

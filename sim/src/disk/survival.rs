@@ -149,7 +149,7 @@ fn keep_length(durable: &mut Vec<u8>, changes: &[Change], draws: &mut RandomStre
 }
 
 /// `bytes` at `position`, cut where units of the device end.
-fn pieces(position: u64, bytes: &[u8], unit: u64) -> impl Iterator<Item = (u64, &[u8])> {
+pub(super) fn pieces(position: u64, bytes: &[u8], unit: u64) -> impl Iterator<Item = (u64, &[u8])> {
     let mut rest = bytes;
     let mut at = position;
     std::iter::from_fn(move || {

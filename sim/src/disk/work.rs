@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use runtime::{DirEntry, DiskLock, DiskSpace, File, OpenMode, RandomStream, Rng, sync::oneshot};
 
+use super::execute::Eviction;
 use super::faults::Fate;
 use super::mount::{Held, Mount, Opened};
 use super::names::InodeId;
@@ -429,9 +430,10 @@ impl SimDisk {
         {
             self.world().film(|| scene);
         }
-        for (inode, after) in evictions {
+        for Eviction { file, after, pages } in evictions {
             let disk = self.clone();
-            self.world().after(Duration::from_nanos(after), move |_: &World| disk.evict(inode));
+            let act = move |_: &World| disk.evict(file, &pages);
+            self.world().after(Duration::from_nanos(after), act);
         }
         Some((op, result))
     }

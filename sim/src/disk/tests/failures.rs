@@ -102,41 +102,43 @@ fn a_failed_write_may_have_written_its_beginning() {
 }
 
 #[test]
-fn a_failed_sync_loses_its_pages_and_the_next_one_succeeds() {
-    let mut is_forgotten = BTreeSet::new();
-    for seed in 0..20 {
+fn a_failed_sync_loses_pages_and_the_next_one_succeeds() {
+    let mut fates = BTreeSet::new();
+    for seed in 0..200 {
         let machine = Machine::plain(seed);
         let inner = machine.clone();
-        is_forgotten.insert(machine.run(async move {
+        fates.extend(machine.run(async move {
             let disk = inner.mount();
-            let file = put(&*disk, "/file", &[1; 4096]).await;
+            let file = put(&*disk, "/file", &[1; 8192]).await;
             inner.disk.settle();
-            write_all_at(&*file, 0, &[Bytes::from(vec![2; 5000])]).await.unwrap();
+            write_all_at(&*file, 0, &[Bytes::from(vec![2; 8192])]).await.unwrap();
             let fault = inner.disk.fail_next(Op::Sync, PathFilter::Any, 1);
             let (one, two) = runtime::tokio::join!(file.sync_data(), file.sync_data());
             assert!(one.is_err());
             assert_eq!(inner.disk.strikes(fault), 1);
             if two.is_ok() {
                 // It came first, so there was nothing to lose.
-                assert_eq!(inner.disk.durable("/file").unwrap(), [2; 5000]);
+                assert_eq!(inner.disk.durable("/file").unwrap(), [2; 8192]);
                 return None;
             }
             file.sync_data().await.unwrap();
-            assert_eq!(inner.disk.durable("/file").unwrap(), [1; 4096]);
+            let durable = inner.disk.durable("/file").unwrap();
             inner.sleep_micros(200_000).await;
             let cached = get(&*disk, "/file").await.unwrap();
-            assert_eq!(cached.len(), 5000);
             inner.disk.power_lost_keeping(Survival::Everything);
-            assert_eq!(inner.disk.cached("/file").unwrap(), [1; 4096]);
-            Some((cached[0], cached[4999]))
+            assert_eq!(inner.disk.cached("/file").unwrap(), durable);
+            Some([0, 4096].map(|at| (durable[at], cached[at])))
         }));
     }
-    assert_eq!(is_forgotten, BTreeSet::from([None, Some((2, 2)), Some((1, 0))]));
+    // Written; lost and cached; lost and forgotten: each page by itself.
+    let each = [(2, 2), (1, 2), (1, 1)];
+    let all = each.iter().flat_map(|one| each.map(|other| [*one, other]));
+    assert_eq!(fates, all.collect::<BTreeSet<_>>());
 }
 
 #[test]
 fn a_lost_page_that_is_written_again_is_whole() {
-    for seed in 0..10 {
+    for seed in 0..40 {
         let machine = Machine::plain(seed);
         let inner = machine.clone();
         machine.run(async move {
@@ -145,12 +147,36 @@ fn a_lost_page_that_is_written_again_is_whole() {
             write_all_at(&*file, 0, &[Bytes::from(vec![2; 8192])]).await.unwrap();
             inner.disk.fail_next(Op::Sync, PathFilter::Any, 1);
             assert!(file.sync_data().await.is_err());
+            let lost = inner.disk.durable("/file").unwrap();
+            let cached = inner.disk.cached("/file").unwrap();
             write_all_at(&*file, 10, &[Bytes::from_static(b"x")]).await.unwrap();
             file.sync_data().await.unwrap();
             let durable = inner.disk.durable("/file").unwrap();
-            let expected = if durable[0] == 2 { 2 } else { 1 };
-            assert_eq!((durable[4095], durable[10]), (expected, b'x'));
-            assert_eq!(durable[4096..], [1; 4096], "the other page stays lost");
+            assert_eq!((durable[0], durable[4095], durable[10]), (cached[0], cached[0], b'x'));
+            assert_eq!(durable[4096..], lost[4096..], "the other page stays as it was");
+        });
+    }
+}
+
+#[test]
+fn a_page_that_is_written_during_a_failing_sync_is_whole() {
+    for seed in 0..40 {
+        let machine = Machine::plain(seed);
+        let inner = machine.clone();
+        machine.run(async move {
+            let file = put(&*inner.mount(), "/file", &[1; 4096]).await;
+            inner.disk.settle();
+            write_all_at(&*file, 0, &[Bytes::from(vec![2; 4096])]).await.unwrap();
+            inner.disk.fail_next(Op::Sync, PathFilter::Any, 1);
+            inner.disk.stall(Duration::from_millis(1));
+            let bytes = [Bytes::from_static(b"x")];
+            let again = file.write_at(10, &bytes);
+            let (failed, written) = runtime::tokio::join!(file.sync_data(), again);
+            assert!(failed.is_err());
+            assert_eq!(written.unwrap(), 1);
+            file.sync_data().await.unwrap();
+            let durable = inner.disk.durable("/file").unwrap();
+            assert_eq!((durable[0], durable[4095], durable[10]), (2, 2, b'x'), "seed {seed}");
         });
     }
 }
@@ -351,4 +377,25 @@ fn a_fault_that_ends_leaves_the_others_as_they_were() {
         file.write_at(0, &bytes).await.unwrap();
         assert!(1_000_000 <= inner.world.now() - start);
     });
+}
+
+#[test]
+fn a_failed_removal_of_a_directory_has_removed_a_part() {
+    let mut left = BTreeSet::new();
+    for seed in 0..40 {
+        let machine = Machine::plain(seed);
+        let inner = machine.clone();
+        left.insert(machine.run(async move {
+            let disk = inner.mount();
+            at_a(&*disk).await;
+            for name in ["/a/1", "/a/2", "/a/3"] {
+                put(&*disk, name, b"x").await;
+            }
+            let fault = inner.disk.fail_next_removal(PathFilter::Any, 1);
+            assert!(disk.remove_dir_all(Path::new("/a")).await.is_err());
+            assert_eq!(inner.disk.strikes(fault), 1);
+            inner.disk.files().len()
+        }));
+    }
+    assert_eq!(left, BTreeSet::from([0, 1, 2, 3]));
 }
