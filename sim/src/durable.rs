@@ -9,14 +9,14 @@ use crate::disk::SimDisk;
 /// Whether the durable bytes of the partition's segments, under their durable names, hold a batch
 /// with that offset.
 pub fn is_durable(disk: &SimDisk, partition: &Partition, offset: i64) -> bool {
-    let directory = format!("/data/{}-{}/", partition.topic, partition.index);
-    let base = |path: &str| -> Option<i64> {
-        path.strip_prefix(&directory)?.strip_suffix(".log")?.parse().ok()
+    let directory = format!("/data/{}-{}", partition.topic, partition.index);
+    let base = |name: &str| -> Option<i64> { name.strip_suffix(".log")?.parse().ok() };
+    let is_before = |base: &i64| *base <= offset;
+    let Some(name) = disk.highest_name(&directory, |name| base(name).filter(is_before)) else {
+        return false;
     };
-    let files = disk.files();
-    let segments = files.iter().filter_map(|(path, _)| Some((base(path)?, path)));
-    let Some((_, path)) = segments.filter(|(base, _)| *base <= offset).max() else { return false };
-    disk.durable(&**path).is_some_and(|bytes| holds(&bytes, offset))
+    let path = format!("{directory}/{name}");
+    disk.with_durable(&path, |bytes| holds(bytes, offset)).unwrap_or(false)
 }
 
 fn holds(mut rest: &[u8], offset: i64) -> bool {

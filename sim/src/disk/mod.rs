@@ -188,8 +188,11 @@ impl SimDisk {
 
     /// A stream for what `words` say, on this node.
     fn draws(&self, concern: &str, words: &[u64]) -> RandomStream {
+        let mut pair = [0; 16];
         let key = words.iter().fold(u64::from(self.0.node.0), |key, word| {
-            digest(&[key.to_le_bytes(), word.to_le_bytes()].concat())
+            pair[..8].copy_from_slice(&key.to_le_bytes());
+            pair[8..].copy_from_slice(&word.to_le_bytes());
+            digest(&pair)
         });
         self.0.world.rng(concern, key)
     }
@@ -222,10 +225,32 @@ impl SimDisk {
     /// What would be in the file at `path` after a loss of power that keeps only what was synced;
     /// `None` when there would be no such file.
     pub fn durable(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        self.with_durable(path, <[u8]>::to_vec)
+    }
+
+    /// As [`SimDisk::durable`], without a copy: `look` must not use the disk.
+    pub fn with_durable<T>(
+        &self,
+        path: impl AsRef<Path>,
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
         let path = normal(path.as_ref()).ok()?;
         let state = self.lock();
         let inode = state.tree.find_durable(&path)?;
-        Some(state.tree.content(inode).ok()?.durable().to_vec())
+        Some(look(state.tree.content(inode).ok()?.durable()))
+    }
+
+    /// Of the names in a directory, as a process sees it, the one that ranks highest.
+    pub fn highest_name<T: Ord>(
+        &self,
+        dir: impl AsRef<Path>,
+        rank: impl Fn(&str) -> Option<T>,
+    ) -> Option<String> {
+        let dir = normal(dir.as_ref()).ok()?;
+        let state = self.lock();
+        let names = state.tree.names(&dir)?;
+        let ranked = names.filter_map(|name| Some((rank(name)?, name)));
+        ranked.max().map(|(_, name)| name.to_owned())
     }
 
     /// Shows `see` the bytes that [`SimDisk::durable`] would copy.

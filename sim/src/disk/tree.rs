@@ -179,6 +179,11 @@ impl Tree {
         Ok(self.entries(self.find(path)?)?.iter().map(entry).collect())
     }
 
+    /// The names in the directory at `path`.
+    pub(super) fn names(&self, path: &str) -> Option<impl Iterator<Item = &str>> {
+        Some(self.entries(self.find(path).ok()?).ok()?.keys().map(String::as_str))
+    }
+
     /// All files that have a name, by path.
     pub(super) fn files(&self) -> BTreeMap<Arc<str>, InodeId> {
         let is_file = |inode: &Inode| inode.is_linked && matches!(inode.kind, Kind::File(_));
