@@ -5,7 +5,12 @@ use std::io;
 use crate::world::{NodeId, Process};
 
 use super::connection::{Connection, Payload, Phase, Side};
-use super::state::{Event, State};
+use super::state::{Cause, Event, State};
+use super::transfer::{RETRY_NANOS_MAX, RETRY_NANOS_MIN};
+
+/// After so many answers that were lost who waits for one gives up: some 15 minutes (Linux: 15
+/// retries).
+const ANSWERS_MAX: u32 = 120;
 
 /// How a process ended, as its sockets have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +44,13 @@ impl State {
         if was == Phase::Open && !has_unread {
             self.shut(number, side);
         }
+        if was == Phase::Open && has_unread {
+            // A reset is not told in order: what was not sent yet never will be, as Linux has it.
+            self.purge_unsent(number, side);
+        }
         self.bury(number, side, Phase::Closed);
         if was == Phase::Open && has_unread {
-            self.send_reset(number, side);
+            self.plan_reset(number, side.other(), Cause::Closed);
             self.record_end(number, side, "closed with bytes unread: reset");
         } else {
             self.record_end(number, side, "closed");
@@ -74,26 +83,27 @@ impl State {
 
     /// `side` answers what is not for it with a reset.
     pub(super) fn send_reset(&mut self, number: u64, side: Side) {
-        self.plan_reset(number, side.other(), false);
+        self.plan_reset(number, side.other(), Cause::Answer { lost: 0 });
     }
 
     /// Plans that a reset reaches `victim`.
-    pub(super) fn plan_reset(&mut self, number: u64, victim: Side, is_forged: bool) {
+    pub(super) fn plan_reset(&mut self, number: u64, victim: Side, cause: Cause) {
         let Some(connection) = self.connections.get(&number) else { return };
         let (from, to) = connection.path(victim.other());
         let profile = self.profile_of(from, to);
         let mut draws = self.stream("net reset", connection.key, victim);
         let latency = profile.latency(&mut draws);
-        self.plan(self.now() + latency, Event::Reset { number, victim, is_forged });
+        self.plan(self.now() + latency, Event::Reset { number, victim, cause });
     }
 
-    pub(super) fn on_reset(&mut self, number: u64, victim: Side, is_forged: bool) {
+    pub(super) fn on_reset(&mut self, number: u64, victim: Side, cause: Cause) {
         let Some(connection) = self.connections.get(&number) else { return };
         let path = connection.path(victim.other());
         let stalled_until = self.stalled_until(path);
+        let is_forged = cause == Cause::Forged;
         if !is_forged && self.now() < stalled_until {
-            self.link(path.0, path.1).stalled_resets.push((number, victim));
-            self.plan(stalled_until, Event::Reset { number, victim, is_forged });
+            self.link(path.0, path.1).stalled_resets.push((number, victim, cause));
+            self.plan(stalled_until, Event::Reset { number, victim, cause });
             return;
         }
         if is_forged || self.passes(number, victim.other()) {
@@ -106,7 +116,26 @@ impl State {
             // It never hears that it was refused, and asks again.
             self.launch(number, Side::Client, Payload::Syn);
             self.retransmit(number, Side::Client);
+        } else if let Cause::Answer { lost } = cause {
+            self.answer_again(number, victim, lost);
         }
+    }
+
+    /// The reset that answered something of `victim` was lost: it is sent again when `victim` has
+    /// repeated what it sent, later each time.
+    fn answer_again(&mut self, number: u64, victim: Side, lost: u32) {
+        let Some(connection) = self.connections.get(&number) else { return };
+        if connection.sockets[victim].phase.is_over() {
+            return;
+        }
+        let wait = (RETRY_NANOS_MIN << lost.min(16)).min(RETRY_NANOS_MAX);
+        if ANSWERS_MAX <= lost {
+            self.effects.timeouts += 1;
+            self.break_socket(number, victim, io::ErrorKind::TimedOut);
+            return;
+        }
+        let cause = Cause::Answer { lost: lost + 1 };
+        self.plan(self.now() + wait, Event::Reset { number, victim, cause });
     }
 
     /// Ends `side` with an error that its application has yet to hear.
@@ -147,7 +176,7 @@ impl State {
             self.effects.bytes_lost += pipe.lose_flight() as u64;
         }
         for side in Side::BOTH {
-            self.plan_reset(number, side, true);
+            self.plan_reset(number, side, Cause::Forged);
         }
     }
 
@@ -193,6 +222,16 @@ impl State {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         if connection.sockets[side].phase == Phase::Absent {
             return;
+        self.purge_unsent(number, side);
+        self.bury(number, side, Phase::Lost);
+        self.record_end(number, side, "lost with its machine");
+        self.forget_if_over(number);
+    }
+
+    /// Forgets what `side` has not sent yet; what is on the wire arrives.
+    fn purge_unsent(&mut self, number: u64, side: Side) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&number) else { return };
         }
         let pipe = &mut connection.pipes[side];
         if pipe.attempts != 0 {

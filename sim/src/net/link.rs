@@ -8,6 +8,7 @@ use crate::world::Nanos;
 
 use super::connection::Side;
 use super::spells::Spells;
+use super::state::Cause;
 
 /// How a link behaves while nothing is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ pub(super) struct Link {
     pub(super) cuts: BTreeSet<u64>,
     pub(super) stalls: Spells,
     /// Resets that wait for the end of a stall.
-    pub(super) stalled_resets: Vec<(u64, Side)>,
+    pub(super) stalled_resets: Vec<(u64, Side, Cause)>,
     /// When everything sent so far has left.
     busy_until: Nanos,
     /// How many connections were opened in this direction.

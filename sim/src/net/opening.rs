@@ -8,7 +8,7 @@ use crate::world::{NodeId, Process};
 
 use super::address;
 use super::connection::{Both, Connection, Payload, Phase, Pipe, Side, Socket};
-use super::state::{Listening, State, connection_key};
+use super::state::{Cause, Listening, State, connection_key};
 
 /// Connections that wait to be accepted; more have to ask again.
 const BACKLOG: usize = 1024;
@@ -77,7 +77,7 @@ impl State {
     pub(super) fn unlisten(&mut self, id: u64) {
         let Some(listening) = self.remove_listener(id) else { return };
         for number in listening.queue {
-            self.send_reset(number, Side::Server);
+            self.plan_reset(number, Side::Client, Cause::Closed);
             if let Some(connection) = self.connections.get_mut(&number) {
                 // What has not arrived is answered likewise.
                 connection.sockets.server.is_shut = true;

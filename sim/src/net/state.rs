@@ -21,14 +21,26 @@ use super::spells::Spells;
 pub(super) enum Event {
     /// Segments that `sender` sent are due.
     Arrive { number: u64, sender: Side },
-    /// A reset reaches `victim`; a forged one comes from no peer and through every cut.
-    Reset { number: u64, victim: Side, is_forged: bool },
+    /// A reset reaches `victim`.
+    Reset { number: u64, victim: Side, cause: Cause },
     /// `sender` hears what its peer has read.
     Credit { number: u64, sender: Side },
     /// `sender` of a silent connection gives up, if it still waits for room.
     Starve { number: u64, sender: Side },
     /// Both ends are reset.
     Sever { number: u64 },
+}
+
+/// Why a reset is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// By a fault: it comes from no peer and through every cut.
+    Forged,
+    /// A socket was closed: said once.
+    Closed,
+    /// Something came that is for nobody. Who sent it sends it again until it is answered; so many
+    /// answers were lost.
+    Answer { lost: u32 },
 }
 
 /// What is to be done after a step.
@@ -121,7 +133,7 @@ impl State {
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
             Event::Arrive { number, sender } => self.on_arrive(number, sender),
-            Event::Reset { number, victim, is_forged } => self.on_reset(number, victim, is_forged),
+            Event::Reset { number, victim, cause } => self.on_reset(number, victim, cause),
             Event::Credit { number, sender } => self.on_credit(number, sender),
             Event::Starve { number, sender } => self.on_starve(number, sender),
             Event::Sever { number } => self.sever(number),

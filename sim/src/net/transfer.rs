@@ -13,16 +13,16 @@ use crate::world::{Kind, Nanos, NodeId, trace};
 
 use super::connection::{Payload, Phase, Segment, Side};
 use super::link::Ambush;
-use super::state::{Event, State};
+use super::state::{Cause, Event, State};
 
 const MILLI: Nanos = 1_000_000;
 const SECOND: Nanos = 1_000 * MILLI;
 
 /// The first retransmission comes after this, and up to as much again.
-const RETRY_NANOS_MIN: Nanos = 200 * MILLI;
+pub(super) const RETRY_NANOS_MIN: Nanos = 200 * MILLI;
 /// The next ones after twice as long each. Linux goes on up to two minutes; a run is shorter than
 /// that, and a heal should be felt in it.
-const RETRY_NANOS_MAX: Nanos = 8 * SECOND;
+pub(super) const RETRY_NANOS_MAX: Nanos = 8 * SECOND;
 /// Data that was not acknowledged for so long ends its connection (Linux: 15 retries).
 const SILENCE_NANOS_MAX: Nanos = 924 * SECOND;
 /// A connect is tried again after one second, two, four; the seventh wait, after 127 seconds
@@ -42,7 +42,7 @@ impl State {
         if pipe.is_severed {
             // Its peer has no such connection any more, and says so.
             self.effects.bytes_lost += bytes.len() as u64;
-            self.plan_reset(number, sender, true);
+            self.plan_reset(number, sender, Cause::Forged);
             return true;
         }
         self.launch(number, sender, Payload::Data(bytes));
@@ -143,8 +143,8 @@ impl State {
             self.postpone(number, sender, now);
         }
         let Some(link) = self.links.get_mut(&path) else { return };
-        for (number, victim) in std::mem::take(&mut link.stalled_resets) {
-            self.plan(now, Event::Reset { number, victim, is_forged: false });
+        for (number, victim, cause) in std::mem::take(&mut link.stalled_resets) {
+            self.plan(now, Event::Reset { number, victim, cause });
         }
     }
 
@@ -333,7 +333,7 @@ impl State {
         self.effects.bytes_lost += (lost + behind) as u64;
         self.effects.streams_cut_short += 1;
         if behind != 0 {
-            self.plan_reset(number, sender, true);
+            self.plan_reset(number, sender, Cause::Forged);
         }
     }
 

@@ -208,3 +208,40 @@ fn a_paused_process_still_takes_connections_and_bytes() {
         assert_eq!(read_count(&mut *server, 5).await, b"early");
     });
 }
+
+#[test]
+fn a_reset_that_answers_data_is_sent_until_it_is_heard() {
+    for_seeds(|scene| async move {
+        let (one, two) = scene.nodes();
+        let (mut client, server) = scene.pair().await;
+        scene.end(scene.two, End::Killed);
+        drop(server);
+        scene.sleep(SECOND).await;
+        scene.network.cut(two, one, 1);
+        write(&mut *client, b"for nobody").await.unwrap();
+        scene.sleep(SECOND).await;
+        assert!(scene.network.effects().resets_lost != 0);
+        scene.network.heal(two, one, 1);
+        scene.sleep(3 * SECOND).await;
+        assert_eq!(write(&mut *client, b"x").await, Err(ErrorKind::BrokenPipe));
+    });
+}
+
+#[test]
+fn a_close_with_bytes_unread_forgets_what_it_had_to_send() {
+    for_seeds(|scene| async move {
+        let (one, two) = scene.nodes();
+        let (mut client, mut server) = scene.pair().await;
+        scene.network.set_default_profile(PLAIN);
+        scene.network.set_profile(two, one, LinkProfile { bytes_per_second: 1_000, ..PLAIN });
+        write(&mut *client, b"request").await.unwrap();
+        read_count(&mut *server, 1).await;
+        for _ in 0..3 {
+            write(&mut *server, &[1; 1_000]).await.unwrap();
+        }
+        drop(server);
+        assert_eq!(scene.network.effects().bytes_lost, 3_000);
+        assert_eq!(read_all(&mut *client).await, Err(ErrorKind::ConnectionReset));
+        assert!(scene.world.now() < SECOND);
+    });
+}
