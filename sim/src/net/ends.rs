@@ -218,10 +218,10 @@ impl State {
 
     /// The machine of `side` is without power: what it has not sent yet is gone, with all it knew.
     fn lose(&mut self, number: u64, side: Side) {
-        let now = self.now();
-        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(connection) = self.connections.get(&number) else { return };
         if connection.sockets[side].phase == Phase::Absent {
             return;
+        }
         self.purge_unsent(number, side);
         self.bury(number, side, Phase::Lost);
         self.record_end(number, side, "lost with its machine");
@@ -232,7 +232,6 @@ impl State {
     fn purge_unsent(&mut self, number: u64, side: Side) {
         let now = self.now();
         let Some(connection) = self.connections.get_mut(&number) else { return };
-        }
         let pipe = &mut connection.pipes[side];
         if pipe.attempts != 0 {
             self.effects.bytes_lost += pipe.lose_flight() as u64;
@@ -241,8 +240,5 @@ impl State {
         for segment in pipe.flight.drain(left..) {
             self.effects.bytes_lost += segment.payload.len() as u64;
         }
-        self.bury(number, side, Phase::Lost);
-        self.record_end(number, side, "lost with its machine");
-        self.forget_if_over(number);
     }
 }

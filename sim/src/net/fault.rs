@@ -33,12 +33,18 @@ pub enum Which {
 impl Network {
     /// Sets how links behave of which nothing else was said.
     pub fn set_default_profile(&self, profile: LinkProfile) {
-        self.act(|state| state.profile = profile);
+        self.act(|state| (state.profile, state.healed_profile) = (profile, profile));
     }
 
     /// Sets how one link behaves from now on. Segments on their way arrive when they would have.
     pub fn set_profile(&self, from: NodeId, to: NodeId, profile: LinkProfile) {
         self.act(|state| state.link(from, to).profile = Some(profile));
+    }
+
+    /// Links of which nothing else was said are at most as good as `profile`, until a heal.
+    pub fn slow_links(&self, profile: LinkProfile) {
+        let text = || format!("links are slow: {profile:?}");
+        self.fault(None, text, |state| state.profile = state.profile.at_worst(&profile));
     }
 
     /// How a link behaves.
@@ -83,6 +89,7 @@ impl Network {
             || "heal everything".to_owned(),
             |state| {
                 let now = state.now();
+                state.profile = state.healed_profile;
                 for (_, host) in state.hosts() {
                     host.is_isolated = false;
                     for spells in [&mut host.refusals, &mut host.hangs, &mut host.single_bytes] {
@@ -149,6 +156,15 @@ impl Network {
             bytes_min: bytes_min.max(1),
             at: random.next_u64(),
         })
+    }
+
+    /// Of the next write on the link that holds a whole batch of records a drawn bit is flipped, where
+    /// the batch's checksum covers it: elsewhere one topic can become another, which nothing in the
+    /// protocol tells.
+    pub fn flip_record_bit(&self, from: NodeId, to: NodeId, key: u64) -> Struck {
+        let text = || format!("flip a bit of a record {from} -> {to}");
+        let draw = |random: &mut RandomStream| Ambush::FlipRecordBit { at: random.next_u64() };
+        self.ambush(from, to, key, text, draw)
     }
 
     /// Of the next segment on the link a drawn part arrives, followed by the end of the stream; the

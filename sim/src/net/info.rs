@@ -108,7 +108,8 @@ pub struct Backlog {
     pub unread: usize,
 }
 
-/// Bytes that an application writes, told before they leave.
+/// Bytes on their way: told when an application has written them, before they leave; or when they
+/// have arrived in the reader's socket, before it reads them.
 #[derive(Clone, Copy)]
 pub struct SegmentEvent<'a> {
     /// The network, so that an observer need not hold on to it.
@@ -121,9 +122,9 @@ pub struct SegmentEvent<'a> {
     pub connection: u64,
     /// Which end writes.
     pub sender: Side,
-    /// What: any part of what the application sends, in order.
+    /// What: any part of what the application sends, or receives, in order.
     pub bytes: &'a [u8],
 }
 
-/// Told of what is written.
+/// Told of what is written, or of what arrives.
 pub type Observer = Box<dyn FnMut(&SegmentEvent<'_>) + Send>;

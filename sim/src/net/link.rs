@@ -71,6 +71,19 @@ impl LinkProfile {
     }
 }
 
+impl LinkProfile {
+    /// Of each property the worse one.
+    pub(super) fn at_worst(&self, other: &LinkProfile) -> LinkProfile {
+        LinkProfile {
+            latency_nanos_min: self.latency_nanos_min.max(other.latency_nanos_min),
+            latency_nanos_median: self.latency_nanos_median.max(other.latency_nanos_median),
+            bytes_per_second: self.bytes_per_second.min(other.bytes_per_second),
+            window_bytes: self.window_bytes.min(other.window_bytes),
+            ..*self
+        }
+    }
+}
+
 impl Default for LinkProfile {
     fn default() -> LinkProfile {
         LinkProfile::LAN
@@ -92,6 +105,8 @@ pub(super) fn one_in(count: u64, stream: &mut RandomStream) -> bool {
 pub(super) enum Ambush {
     /// A segment of at least so many bytes arrives with a bit flipped.
     FlipBit { bytes_min: usize, at: u64 },
+    /// A bit of a batch of records is flipped on the way.
+    FlipRecordBit { at: u64 },
     /// A part of a segment arrives, and then the end of the stream.
     EndEarly { at: u64 },
     /// A request arrives, its response does not; the connection is reset so much later.
@@ -104,6 +119,8 @@ impl Ambush {
         match self {
             Ambush::FlipBit { bytes_min, .. } => *bytes_min <= len,
             Ambush::EndEarly { .. } => true,
+            // Strikes what is sent, not what arrives.
+            Ambush::FlipRecordBit { .. } => false,
             Ambush::LoseResponse { .. } => sender == Side::Client,
         }
     }
@@ -138,6 +155,21 @@ impl Link {
 
     pub(super) fn is_cut(&self) -> bool {
         !self.cuts.is_empty()
+    }
+
+    /// The bit to be flipped in a batch of records that is sent, and the key of its fault.
+    pub(super) fn take_record_flip(&mut self) -> Option<(u64, u64)> {
+        let flip = |(key, ambush): &(u64, Ambush)| match ambush {
+            Ambush::FlipRecordBit { at } => Some((*key, *at)),
+            _ => None,
+        };
+        let found = self.ambushes.iter().position(|waiting| flip(waiting).is_some())?;
+        flip(&self.ambushes.remove(found))
+    }
+
+    /// Whether a flip waits for a batch of records.
+    pub(super) fn wants_records(&self) -> bool {
+        self.ambushes.iter().any(|(_, ambush)| matches!(ambush, Ambush::FlipRecordBit { .. }))
     }
 
     /// The ambush that strikes a segment of `len` bytes, if any, and the key of its fault.

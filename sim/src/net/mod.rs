@@ -18,6 +18,7 @@ mod fault;
 mod info;
 mod link;
 mod opening;
+mod records;
 mod socket;
 mod spells;
 mod state;
@@ -42,7 +43,7 @@ use crate::world::film::Scene;
 use crate::world::{NodeId, Process, World};
 
 use connection::{Phase, Socket};
-use state::{Outbox, State};
+use state::{Arrival, Outbox, State};
 use stream::ProcessNet;
 
 /// The network of a world; clones are the same one.
@@ -54,6 +55,7 @@ struct Inner {
     state: Mutex<State>,
     observers: Mutex<Vec<Observer>>,
     has_observers: AtomicBool,
+    arrival_observers: Mutex<Vec<Observer>>,
 }
 
 impl Network {
@@ -64,6 +66,7 @@ impl Network {
             state: Mutex::new(State::new(world.clone())),
             observers: Mutex::default(),
             has_observers: AtomicBool::new(false),
+            arrival_observers: Mutex::default(),
         }))
     }
 
@@ -142,11 +145,19 @@ impl Network {
         self.0.has_observers.store(true, Ordering::Relaxed);
     }
 
+    /// Tells `observer` of all bytes that arrive, before their readers see them.
+    pub fn on_arrival(&self, observer: Observer) {
+        lock(&self.0.arrival_observers).push(observer);
+        self.act(|state| state.tells_arrivals = true);
+    }
+
     /// Nobody observes any more.
     pub fn remove_observers(&self) {
         self.0.has_observers.store(false, Ordering::Relaxed);
+        self.act(|state| state.tells_arrivals = false);
         let observers = std::mem::take(&mut *lock(&self.0.observers));
-        drop(observers);
+        let of_arrivals = std::mem::take(&mut *lock(&self.0.arrival_observers));
+        drop((observers, of_arrivals));
     }
 
     fn world(&self) -> &World {
@@ -173,6 +184,16 @@ impl Network {
             waker.wake();
         }
         drop(outbox.discard);
+        for arrival in outbox.arrived {
+            self.observe_arrival(&arrival);
+        }
+    }
+
+    fn observe_arrival(&self, arrival: &Arrival) {
+        let Arrival { path: (from, to), number, sender, bytes } = arrival;
+        let (from, to, connection, sender) = (*from, *to, *number, *sender);
+        let event = SegmentEvent { network: self, from, to, connection, sender, bytes };
+        tell(&self.0.arrival_observers, &event);
     }
 
     /// Tells the observers of bytes that are about to leave.
@@ -181,8 +202,8 @@ impl Network {
         if !has_observers && !self.world().is_recording() {
             return;
         }
-        let path = |state: &mut State| Some(state.connections.get(&number)?.path(sender));
-        let Some((from, to)) = self.act(path) else { return };
+        let path = lock(&self.0.state).connections.get(&number).map(|it| it.path(sender));
+        let Some((from, to)) = path else { return };
         self.world().film(|| Scene::Left {
             connection: number,
             is_from_client: sender == Side::Client,
@@ -194,18 +215,23 @@ impl Network {
             return;
         }
         let event = SegmentEvent { network: self, from, to, connection: number, sender, bytes };
-        // Taken out meanwhile, so that an observer can call the network.
-        let mut observers = std::mem::take(&mut *lock(&self.0.observers));
-        for observer in &mut observers {
-            observer(&event);
-        }
+        tell(&self.0.observers, &event);
         if !self.0.has_observers.load(Ordering::Relaxed) {
-            return;
+            let observers = std::mem::take(&mut *lock(&self.0.observers));
+            drop(observers);
         }
-        let mut kept = lock(&self.0.observers);
-        observers.append(&mut kept);
-        *kept = observers;
     }
+}
+
+/// Tells observers. They are taken out meanwhile, so that they can call the network.
+fn tell(slot: &Mutex<Vec<Observer>>, event: &SegmentEvent<'_>) {
+    let mut observers = std::mem::take(&mut *lock(slot));
+    for observer in &mut observers {
+        observer(event);
+    }
+    let mut kept = lock(slot);
+    observers.append(&mut kept);
+    *kept = observers;
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::task::Waker;
 
+use bytes::Bytes;
 use runtime::RandomStream;
 
 use crate::world::{Kind, Nanos, NodeId, Process, World, trace};
@@ -43,9 +44,19 @@ pub(super) enum Cause {
     Answer { lost: u32 },
 }
 
+/// Bytes that arrived.
+pub(super) struct Arrival {
+    pub(super) path: (NodeId, NodeId),
+    pub(super) number: u64,
+    pub(super) sender: Side,
+    pub(super) bytes: Bytes,
+}
+
 /// What is to be done after a step.
 #[derive(Default)]
 pub(super) struct Outbox {
+    /// To be told to those who observe arrivals.
+    pub(super) arrived: Vec<Arrival>,
     pub(super) plan: Vec<(Nanos, Event)>,
     pub(super) wake: Vec<Waker>,
     /// Dropping a waker may drop a future that holds a stream.
@@ -99,6 +110,8 @@ impl Listening {
 pub(super) struct State {
     pub(super) world: World,
     pub(super) profile: LinkProfile,
+    /// As links are without faults.
+    pub(super) healed_profile: LinkProfile,
     pub(super) loopback: LinkProfile,
     hosts: Vec<Host>,
     pub(super) links: BTreeMap<(NodeId, NodeId), Link>,
@@ -109,6 +122,8 @@ pub(super) struct State {
     pub(super) effects: Effects,
     /// How often each fault struck, by its key.
     pub(super) strikes: BTreeMap<u64, u64>,
+    /// Whether anyone observes what arrives.
+    pub(super) tells_arrivals: bool,
     pub(super) outbox: Outbox,
 }
 
@@ -117,6 +132,7 @@ impl State {
         State {
             world,
             profile: LinkProfile::LAN,
+            healed_profile: LinkProfile::LAN,
             loopback: LinkProfile::LOOPBACK,
             hosts: Vec::new(),
             links: BTreeMap::new(),
@@ -126,6 +142,7 @@ impl State {
             listeners_opened: 0,
             effects: Effects::default(),
             strikes: BTreeMap::new(),
+            tells_arrivals: false,
             outbox: Outbox::default(),
         }
     }

@@ -12,8 +12,9 @@ use crate::world::film::Scene;
 use crate::world::{Kind, Nanos, NodeId, trace};
 
 use super::connection::{Payload, Phase, Segment, Side};
-use super::link::Ambush;
-use super::state::{Cause, Event, State};
+use super::link::{Ambush, Link};
+use super::records::first_checked_range;
+use super::state::{Arrival, Cause, Event, State};
 
 const MILLI: Nanos = 1_000_000;
 const SECOND: Nanos = 1_000 * MILLI;
@@ -45,8 +46,31 @@ impl State {
             self.plan_reset(number, sender, Cause::Forged);
             return true;
         }
+        let path = connection.path(sender);
+        let bytes = match self.links.get(&path) {
+            Some(link) if link.wants_records() => self.with_record_flipped(path, bytes),
+            _ => bytes,
+        };
         self.launch(number, sender, Payload::Data(bytes));
         true
+    }
+
+    /// The bytes with a bit flipped where the checksum of a batch of records covers it; as they are
+    /// when there is no whole batch in them.
+    fn with_record_flipped(&mut self, path: (NodeId, NodeId), bytes: Bytes) -> Bytes {
+        let Some(range) = first_checked_range(&bytes) else { return bytes };
+        let flip = self.links.get_mut(&path).and_then(Link::take_record_flip);
+        let Some((key, at)) = flip else { return bytes };
+        let at = range.start as u64 * 8 + at % (range.len() as u64 * 8);
+        let mut flipped = bytes.to_vec();
+        flipped[(at / 8) as usize] ^= 1 << (at % 8);
+        self.effects.bits_flipped += 1;
+        self.credit([key], 1);
+        let (from, to) = path;
+        self.world.record(Kind::Connection, Some(to), &[at], || {
+            format!("{from} -> {to}: bit {} of byte {} flipped", at % 8, at / 8)
+        });
+        flipped.into()
     }
 
     /// Sends a segment on its way.
@@ -291,6 +315,10 @@ impl State {
             is_from_client: sender == Side::Client,
             count: bytes.len(),
         });
+        if self.tells_arrivals {
+            let (path, bytes) = (connection.path(sender), bytes.clone());
+            self.outbox.arrived.push(Arrival { path, number, sender, bytes });
+        }
         let socket = &mut connection.sockets[sender.other()];
         socket.unread += bytes.len();
         socket.inbox.push_back(bytes);
@@ -307,6 +335,8 @@ impl State {
                 self.record_end(number, sender.other(), "bit flipped");
                 self.put(number, sender, flipped.into());
             }
+            // Only what is sent.
+            Ambush::FlipRecordBit { .. } => self.put(number, sender, bytes),
             Ambush::EndEarly { at } => self.end_early(number, sender, &bytes, at),
             Ambush::LoseResponse { reset_after } => {
                 self.put(number, sender, bytes);

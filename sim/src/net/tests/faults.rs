@@ -507,3 +507,68 @@ fn a_heal_lets_a_stalled_reset_arrive() {
         assert!(scene.world.now() - healed_at < MILLI);
     });
 }
+
+#[test]
+fn an_observer_of_arrivals_strikes_when_the_reader_has_the_bytes() {
+    for_seeds(|scene| async move {
+        let (mut client, mut server) = scene.pair().await;
+        let ending = scene.clone();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        scene.network.on_arrival(Box::new(move |event| {
+            lock(&log).extend_from_slice(event.bytes);
+            if lock(&log).len() == 8 {
+                ending.end(ending.two, End::PowerLost);
+            }
+        }));
+        write(&mut *server, b"response").await.unwrap();
+        // Its sender has lost its power by then.
+        assert_eq!(read_count(&mut *client, 8).await, b"response");
+        assert!(!scene.world.is_alive(scene.two));
+        assert_eq!(*lock(&seen), b"response");
+        scene.network.remove_observers();
+    });
+}
+
+#[test]
+fn a_flip_strikes_records_where_their_checksum_covers_them() {
+    use protocol::records::Batch;
+    for_seeds(|scene| async move {
+        let (one, two) = scene.nodes();
+        let (mut client, mut server) = scene.pair().await;
+        let batch = records::batch();
+        let whole = [b"orders before", &batch[..], b"behind"].concat();
+        scene.network.flip_record_bit(one, two, 7);
+        write(&mut *client, b"no records in here, and none to come").await.unwrap();
+        read_count(&mut *server, 36).await;
+        assert_eq!(scene.network.strikes(7), 0);
+        // A short write may leave no batch whole: then it waits for the next one.
+        let mut struck = 0;
+        while scene.network.strikes(7) == 0 {
+            write(&mut *client, &whole).await.unwrap();
+            let received = read_count(&mut *server, whole.len()).await;
+            assert_eq!(received[..13], whole[..13]);
+            assert_eq!(received[13 + batch.len()..], whole[13 + batch.len()..]);
+            let flipped = Batch::parse(received[13..13 + batch.len()].to_vec().into()).unwrap();
+            struck += usize::from(flipped.verify_crc().is_err());
+        }
+        assert_eq!((struck, scene.network.effects().bits_flipped), (1, 1));
+    });
+}
+
+mod records {
+    use protocol::records::BatchHeader;
+
+    /// A batch without records that has some bytes behind its header.
+    pub(super) fn batch() -> Vec<u8> {
+        let body = [7; 100];
+        let mut bytes = vec![0; 61];
+        bytes[8..12].copy_from_slice(&(61 - 12 + 100u32).to_be_bytes());
+        bytes[16] = 2;
+        bytes.extend_from_slice(&body);
+        let header = BatchHeader::parse(&bytes).unwrap();
+        let crc = header.checksum(&body);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+}
