@@ -29,7 +29,18 @@ pub struct LinkProfile {
     pub short_reads_one_in: u64,
     /// One write of so many takes less than fits; 0 for none.
     pub short_writes_one_in: u64,
+    /// One write of so many travels in several segments though it would fit into one; 0 for none,
+    /// and then larger ones travel whole, too.
+    pub cut_writes_one_in: u64,
 }
+
+/// What fits into one segment of Ethernet.
+const SEGMENT_BYTES: u64 = 1_448;
+/// What a kernel hands to a network card in one piece.
+const SEGMENT_BYTES_MAX: u64 = 64 * 1024;
+/// The pieces of a write that is cut into crumbs, and how many of them come first.
+const CRUMB_BYTES_MAX: u64 = 16;
+const CRUMBS_MAX: u64 = 4;
 
 impl LinkProfile {
     /// Two machines of one data centre.
@@ -42,6 +53,7 @@ impl LinkProfile {
         window_bytes: 256 * 1024,
         short_reads_one_in: 8,
         short_writes_one_in: 16,
+        cut_writes_one_in: 24,
     };
 
     /// A machine and itself.
@@ -81,6 +93,37 @@ impl LinkProfile {
             window_bytes: self.window_bytes.min(other.window_bytes),
             ..*self
         }
+    }
+
+    /// Whether a write of `len` bytes may travel in several segments.
+    pub(super) fn may_cut(&self, len: usize) -> bool {
+        self.cut_writes_one_in != 0 && 1 < len
+    }
+
+    /// Where a write of `len` bytes is cut: the lengths of the segments that it travels in.
+    pub(super) fn cuts(&self, len: usize, stream: &mut RandomStream) -> Vec<usize> {
+        let mut rest = len as u64;
+        let mut pieces = Vec::new();
+        let mut crumbs = 0;
+        if one_in(self.cut_writes_one_in, stream) {
+            crumbs = 1 + stream.next_u64() % CRUMBS_MAX;
+        }
+        while 0 < rest {
+            let piece = if 0 < crumbs {
+                crumbs -= 1;
+                1 + stream.next_u64() % CRUMB_BYTES_MAX
+            } else if rest <= SEGMENT_BYTES {
+                rest
+            } else {
+                // Spread over the orders of magnitude.
+                let doublings = SEGMENT_BYTES_MAX.div_ceil(SEGMENT_BYTES).ilog2();
+                let top = SEGMENT_BYTES << (stream.next_u64() % u64::from(doublings + 1));
+                (top + stream.next_u64() % top).min(SEGMENT_BYTES_MAX)
+            };
+            pieces.push(piece.min(rest) as usize);
+            rest -= piece.min(rest);
+        }
+        pieces
     }
 }
 

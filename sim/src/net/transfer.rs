@@ -51,7 +51,7 @@ impl State {
             Some(link) if link.wants_records() => self.with_record_flipped(path, bytes),
             _ => bytes,
         };
-        self.launch(number, sender, Payload::Data(bytes));
+        self.launch_cut(number, sender, bytes);
         true
     }
 
@@ -71,6 +71,24 @@ impl State {
             format!("{from} -> {to}: bit {} of byte {} flipped", at % 8, at / 8)
         });
         flipped.into()
+    }
+
+    /// Sends bytes on their way, in as many segments as are drawn.
+    fn launch_cut(&mut self, number: u64, sender: Side, mut bytes: Bytes) {
+        let Some(connection) = self.connections.get(&number) else { return };
+        let (from, to) = connection.path(sender);
+        let profile = self.profile_of(from, to);
+        if profile.may_cut(bytes.len()) {
+            // By the place in the stream: what was sent before decides nothing here.
+            let position = connection.pipes[sender].sent;
+            let mut draws = self.stream_at("net cuts", connection, sender, position);
+            for len in profile.cuts(bytes.len(), &mut draws) {
+                let piece = bytes.split_to(len);
+                self.launch(number, sender, Payload::Data(piece));
+            }
+        } else {
+            self.launch(number, sender, Payload::Data(bytes));
+        }
     }
 
     /// Sends a segment on its way.

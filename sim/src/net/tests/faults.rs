@@ -40,6 +40,7 @@ fn a_cut_holds_bytes_in_order() {
 #[test]
 fn a_cut_strikes_what_is_on_its_way() {
     for_seeds(|scene| async move {
+        scene.network.set_default_profile(WHOLE);
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
         write(&mut *client, b"request").await.unwrap();
@@ -191,6 +192,7 @@ fn a_reset_can_strike_one_of_many() {
 #[test]
 fn an_end_in_mid_response() {
     for_seeds(|scene| async move {
+        scene.network.set_default_profile(WHOLE);
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
         assert_eq!(scene.network.close_mid_response(two, one, 1).connections, 1);
@@ -278,6 +280,7 @@ fn connects_are_refused_or_hang_for_a_while() {
 #[test]
 fn a_flipped_bit_is_one_bit() {
     for_seeds(|scene| async move {
+        scene.network.set_default_profile(WHOLE);
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
         scene.network.flip_bit(one, two, 20, 1);
@@ -318,6 +321,7 @@ fn reads_of_one_byte() {
 #[test]
 fn a_response_is_lost_after_its_request_arrived() {
     for_seeds(|scene| async move {
+        scene.network.set_default_profile(WHOLE);
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
         scene.network.lose_response(two, one, 1);
@@ -337,6 +341,7 @@ fn a_response_is_lost_after_its_request_arrived() {
 #[test]
 fn observers_see_what_is_written_and_can_strike_it() {
     for_seeds(|scene| async move {
+        scene.network.set_default_profile(WHOLE);
         let (one, two) = scene.nodes();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
@@ -450,6 +455,7 @@ fn a_retransmission_changes_no_later_latency() {
 #[test]
 fn a_fault_that_ends_leaves_the_others_as_they_were() {
     for_seeds(|scene| async move {
+        scene.network.set_default_profile(WHOLE);
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
         scene.network.cut(one, two, 1);
@@ -473,6 +479,7 @@ fn a_fault_that_ends_leaves_the_others_as_they_were() {
 #[test]
 fn a_heal_ends_a_stall_under_way() {
     for_seeds(|scene| async move {
+        scene.network.set_default_profile(WHOLE);
         let (one, two) = scene.nodes();
         let (mut client, mut server) = scene.pair().await;
         let (mut other, other_server) = scene.pair().await;

@@ -220,3 +220,43 @@ fn closed_connections_leave_nothing_behind() {
         assert_eq!(scene.network.connections(), []);
     });
 }
+
+#[test]
+fn a_write_travels_in_segments() {
+    let mut counts = std::collections::BTreeSet::new();
+    let mut partly = 0;
+    for seed in 0..SEEDS {
+        let scene = Scene::new(seed, false);
+        let inner = scene.clone();
+        let main = async move {
+            let (one, two) = inner.nodes();
+            let profile = LinkProfile { short_writes_one_in: 0, ..LinkProfile::LAN };
+            inner.network.set_profile(one, two, profile);
+            let (mut client, mut server) = inner.pair().await;
+            write(&mut *client, &pattern(200_000)).await.unwrap();
+            while inner.network.effects().segments < 2 {
+                inner.sleep(1_000).await;
+            }
+            let arrived = inner.network.effects().bytes;
+            assert_eq!(read_count(&mut *server, 200_000).await, pattern(200_000));
+            (inner.network.effects().segments, arrived)
+        };
+        let (segments, arrived) = scene.world.block_on(EVENTS_MAX, main).unwrap();
+        counts.insert(segments);
+        // Behind a slow segment all arrive at once.
+        partly += usize::from(arrived < 200_000);
+        assert_eq!(scene.world.panics(), []);
+    }
+    assert!(5 < counts.len() && 10 < partly, "{counts:?} {partly}");
+}
+
+#[test]
+fn small_writes_mostly_stay_whole() {
+    let world = World::new(1, false);
+    let cuts = |len, key| LinkProfile::LAN.cuts(len, &mut world.rng("test", key));
+    let whole = (0..1_000).filter(|key| cuts(100, *key).len() == 1).count();
+    assert!((900..990).contains(&whole), "{whole}");
+    assert!((0..1_000).any(|key| cuts(100, key)[0] <= 16));
+    assert!((0..1_000).all(|key| cuts(100_000, key).iter().sum::<usize>() == 100_000));
+    assert!((0..1_000).all(|key| cuts(100_000, key).iter().all(|piece| *piece <= 64 * 1024)));
+}

@@ -168,6 +168,9 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
+/// A usual link on which each write is one segment.
+const WHOLE: LinkProfile = LinkProfile { cut_writes_one_in: 0, ..LinkProfile::LAN };
+
 /// A link on which nothing is drawn.
 const PLAIN: LinkProfile = LinkProfile {
     latency_nanos_min: 100_000,
@@ -178,4 +181,5 @@ const PLAIN: LinkProfile = LinkProfile {
     window_bytes: 64 * 1024,
     short_reads_one_in: 0,
     short_writes_one_in: 0,
+    cut_writes_one_in: 0,
 };
