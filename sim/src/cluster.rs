@@ -13,7 +13,7 @@ use runtime::sync::oneshot;
 
 use crate::damage::damaged_logs;
 use crate::disk::DiskProfile;
-use crate::machine::Machines;
+use crate::machine::{Machines, PowerCut};
 use crate::scenario::Scenario;
 use crate::world::{Nanos, NodeId, Process, nanos};
 
@@ -247,7 +247,7 @@ impl Cluster {
         self.machines.world().after(Duration::from_nanos(delay), move |world| {
             if world.is_alive(process) {
                 match crash.with_power {
-                    true => cluster.machines.power_loss_by(process.node, crash.key),
+                    true => cluster.machines.power_loss_by(process.node, crash.key).was_up,
                     false => cluster.machines.kill(process.node),
                 };
                 cluster.put_down(at, 10);
@@ -262,11 +262,11 @@ impl Cluster {
         was_up
     }
 
-    /// Cuts the power of broker `id`; returns whether it was up. `key` names the fault.
-    pub fn power_loss(&self, id: u32, down_ms: u64, key: u64) -> bool {
-        let was_up = self.machines.power_loss_by(self.node(id), key);
+    /// Cuts the power of broker `id`. `key` names the fault.
+    pub fn power_loss(&self, id: u32, down_ms: u64, key: u64) -> PowerCut {
+        let cut = self.machines.power_loss_by(self.node(id), key);
         self.put_down(id as usize - 1, down_ms);
-        was_up
+        cut
     }
 
     /// Kills broker `id`, and kills it again while it starts, so many times. `key` names the fault.
@@ -274,7 +274,7 @@ impl Cluster {
         let crashes = (1..=u64::from(times)).map(|nth| Crash { with_power, key: key ^ nth });
         self.lock()[id as usize - 1].crashes_at_start.extend(crashes);
         match with_power {
-            true => self.power_loss(id, 10, key),
+            true => self.power_loss(id, 10, key).was_up,
             false => self.kill(id, 10),
         }
     }

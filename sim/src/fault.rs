@@ -6,6 +6,9 @@
 mod disks;
 mod frames;
 mod links;
+mod proof;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,15 +17,15 @@ use std::time::Duration;
 use history::What;
 
 use crate::cluster::Cluster;
-use crate::disk::{FaultId, SimDisk};
 use crate::machine::Machines;
-use crate::plan::{Action, Fault, Trigger, draw};
+use crate::net::SegmentEvent;
+use crate::plan::{Action, Fault, Moment, Trigger, draw};
 use crate::run::start_client;
-use crate::runtime::MachineClock;
 use crate::workload::Work;
 use crate::world::trace::digest;
 use crate::world::{Kind, Nanos, NodeId, Process, World};
 use frames::Frames;
+use proof::{ClockFault, Proof};
 
 /// What became of one fault of the plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +42,8 @@ struct State {
     struck: Vec<Struck>,
     /// What names each fault, by its place in the plan.
     keys: Vec<u64>,
-    /// Faults of disks whose effect shows later: which of the plan, and whose.
-    disk_faults: Vec<(usize, SimDisk, FaultId)>,
+    /// Faults whose effect shows later: which of the plan, and where.
+    proofs: Vec<(usize, Proof)>,
     /// Until when nodes stand still, and which of their processes.
     pauses: BTreeMap<NodeId, (Process, Nanos)>,
     /// When clients that crashed start again, by their number.
@@ -73,7 +76,7 @@ impl Faults {
         let state = State {
             struck: plan.iter().map(struck).collect(),
             keys: keys(&plan),
-            disk_faults: Vec::new(),
+            proofs: Vec::new(),
             pauses: BTreeMap::new(),
             clients_up_at: BTreeMap::new(),
             is_healed: false,
@@ -102,21 +105,30 @@ impl Faults {
     }
 
     fn arm_frames(&self, plan: &[Fault]) {
-        let mut frames = Frames::default();
-        for (at, fault) in plan.iter().enumerate() {
-            if let Trigger::Frame { api, way, nth } = &fault.when {
-                frames.watch(api, *way, *nth, at);
+        for moment in [Moment::Left, Moment::Arrived] {
+            let mut frames = Frames::default();
+            for (at, fault) in plan.iter().enumerate() {
+                match &fault.when {
+                    Trigger::Frame { api, way, nth, phase } if *phase == moment => {
+                        frames.watch(api, *way, *nth, at);
+                    }
+                    _ => {}
+                }
+            }
+            if frames.is_empty() {
+                continue;
+            }
+            let faults = self.clone();
+            let observer = Box::new(move |segment: &SegmentEvent<'_>| {
+                for fault in frames.on_segment(segment) {
+                    faults.strike_soon(fault);
+                }
+            });
+            match moment {
+                Moment::Left => self.machines.network().on_segment(observer),
+                Moment::Arrived => self.machines.network().on_arrival(observer),
             }
         }
-        if frames.is_empty() {
-            return;
-        }
-        let faults = self.clone();
-        self.machines.network().on_segment(Box::new(move |segment| {
-            for fault in frames.on_segment(segment) {
-                faults.strike_soon(fault);
-            }
-        }));
     }
 
     /// Strikes before anything else happens, but not inside the poll that triggered it.
@@ -145,14 +157,23 @@ impl Faults {
         match action {
             Action::Kill { broker, down_ms } => self.cluster.kill(*broker, *down_ms),
             Action::PowerLoss { broker, down_ms } => {
-                self.cluster.power_loss(*broker, *down_ms, key)
+                self.cluster.power_loss(*broker, *down_ms, key).had_effect()
             }
             Action::Stop { broker, down_ms } => self.cluster.stop(*broker, *down_ms),
             Action::CrashLoop { broker, times, power } => {
                 self.cluster.crash_loop(*broker, *times, *power, key)
             }
-            Action::Pause { broker, ms } => self.pause(self.cluster.node(*broker), *ms),
-            Action::ClientCrash { client, down_ms } => self.crash_client(*client, *down_ms),
+            Action::CrashAtStop { broker, after_us, down_ms, power } => {
+                self.crash_at_stop(*broker, *after_us, *down_ms, power.then_some(key))
+            }
+            Action::Pause { broker, ms } => self.pause(at, self.cluster.node(*broker), *ms),
+            Action::ClientPause { client, ms } => {
+                self.client(*client).is_some_and(|node| self.pause(at, node, *ms))
+            }
+            Action::ClientCrash { client, down_ms } => self.crash_client(*client, *down_ms, None),
+            Action::ClientPowerLoss { client, down_ms } => {
+                self.crash_client(*client, *down_ms, Some(key))
+            }
             Action::Cut { .. }
             | Action::Stall { .. }
             | Action::Reset { .. }
@@ -161,39 +182,91 @@ impl Faults {
             | Action::LoseResponse { .. }
             | Action::Refuse { .. }
             | Action::Hang { .. }
-            | Action::OneByteReads { .. } => self.act_on_network(action, key),
+            | Action::BitFlip { .. }
+            | Action::SlowLinks { .. }
+            | Action::OneByteReads { .. } => self.act_on_network(at, action, key),
             Action::DiskError { .. }
             | Action::DiskFull { .. }
             | Action::DiskSlow { .. }
             | Action::DiskStall { .. }
             | Action::Rot { .. }
             | Action::MisdirectWrite { .. } => self.act_on_disk(at, action, key),
-            Action::ClockJump { broker, by_ms } => {
-                self.set_clock(self.cluster.node(*broker), |clock| clock.jump_millis(*by_ms))
-            }
-            Action::ClockDrift { broker, ppm } => {
-                let now = self.world.now();
-                self.set_clock(self.cluster.node(*broker), |clock| clock.set_drift_ppm(now, *ppm))
-            }
-            Action::ClockFreeze { broker, ms } => {
-                let now = self.world.now();
-                let until = now.saturating_add(ms.saturating_mul(1_000_000));
-                self.set_clock(self.cluster.node(*broker), |clock| clock.freeze(now, until))
-            }
+            Action::ClockJump { broker, .. }
+            | Action::ClockDrift { broker, .. }
+            | Action::ClockFreeze { broker, .. } => self.act_on_clock(at, action, *broker),
         }
     }
 
-    /// Changes a clock. No client knows of it; what age took from a log is judged by it.
-    fn set_clock(&self, node: NodeId, change: impl FnOnce(&MachineClock)) -> bool {
+    fn act_on_clock(&self, at: usize, action: &Action, broker: u32) -> bool {
+        let clock = self.machines.machine(self.cluster.node(broker)).clock;
+        let now = self.world.now();
+        let fault = match action {
+            Action::ClockJump { by_ms, .. } => {
+                clock.jump_millis(*by_ms);
+                ClockFault::Wall
+            }
+            Action::ClockDrift { ppm, .. } => {
+                clock.set_drift_ppm(now, *ppm);
+                ClockFault::Speed
+            }
+            Action::ClockFreeze { ms, .. } => {
+                clock.freeze(now, now.saturating_add(ms.saturating_mul(1_000_000)));
+                ClockFault::Freeze
+            }
+            _ => return false,
+        };
+        self.note_clock(self.cluster.node(broker));
+        let asked = fault.asked(&clock);
+        self.prove(at, Proof::Asked(clock, fault, asked));
+        false
+    }
+
+    /// No client knows how a clock goes; what age took from a log is judged by it.
+    fn note_clock(&self, node: NodeId) {
         let clock = self.machines.machine(node).clock;
-        change(&clock);
         let (ahead_ms, drift_ppm) = clock.ahead(self.world.now());
         let name = self.world.node_name(node);
         self.work.recorder.note(node, What::Clock { node: name, ahead_ms, drift_ppm });
+    }
+
+    /// Notes where the effect of a fault shows later.
+    fn prove(&self, at: usize, proof: Proof) {
+        self.lock().proofs.push((at, proof));
+    }
+
+    /// Looks at what a fault did, now that it is over.
+    fn settle(&self, at: usize) {
+        let mut state = self.lock();
+        let State { struck, proofs, .. } = &mut *state;
+        proofs.retain(|(of, proof)| {
+            if *of == at {
+                struck[at].had_effect |= proof.shows();
+            }
+            *of != at
+        });
+    }
+
+    /// Tells a broker to stop, and ends it while it does: with its machine when `power` names the
+    /// fault.
+    fn crash_at_stop(&self, broker: u32, after_us: u64, down_ms: u64, power: Option<u64>) -> bool {
+        let process = self.world.process(self.cluster.node(broker));
+        if !self.cluster.stop(broker, down_ms) {
+            return false;
+        }
+        let cluster = self.cluster.clone();
+        self.world.after(Duration::from_micros(after_us), move |world| {
+            if process.is_none_or(|process| !world.is_alive(process)) {
+                return;
+            }
+            match power {
+                Some(key) => _ = cluster.power_loss(broker, down_ms, key),
+                None => _ = cluster.kill(broker, down_ms),
+            }
+        });
         true
     }
 
-    fn pause(&self, node: NodeId, ms: u64) -> bool {
+    fn pause(&self, at: usize, node: NodeId, ms: u64) -> bool {
         let Some(process) = self.world.process(node) else { return false };
         let until = self.world.now() + ms * 1_000_000;
         {
@@ -203,9 +276,11 @@ impl Faults {
             let earlier = if pause.0 == process { pause.1 } else { 0 };
             *pause = (process, until.max(earlier));
         }
+        self.prove(at, Proof::PutOff(self.world.clone(), node, self.world.put_off(node)));
         self.world.pause(node);
         let faults = self.clone();
         self.world.at(until, move |world| {
+            faults.settle(at);
             let pause = faults.lock().pauses.get(&node).copied();
             let is_over =
                 pause.is_none_or(|(paused, until)| paused == process && until <= world.now());
@@ -213,12 +288,16 @@ impl Faults {
                 world.resume(node);
             }
         });
-        true
+        false
     }
 
-    fn crash_client(&self, client: u32, down_ms: u64) -> bool {
+    /// Ends a client's process: with its machine when `power` names the fault.
+    fn crash_client(&self, client: u32, down_ms: u64, power: Option<u64>) -> bool {
         let Some(node) = self.client(client) else { return false };
-        let was_up = self.machines.kill(node);
+        let was_up = match power {
+            Some(key) => self.machines.vanish(node, key).was_up,
+            None => self.machines.kill(node),
+        };
         let up_at = self.world.now() + down_ms * 1_000_000;
         {
             let mut state = self.lock();
@@ -275,20 +354,21 @@ impl Faults {
             let node = self.cluster.node(id);
             let machine = self.machines.machine(node);
             machine.disk.heal();
-            let now = self.world.now();
-            self.set_clock(node, |clock| clock.set_right(now));
+            machine.clock.set_right(self.world.now());
+            self.note_clock(node);
             self.world.resume(node);
+        }
+        for node in &*self.clients {
+            self.world.resume(*node);
         }
     }
 
     /// What became of each fault of the plan.
     pub fn struck(&self) -> Vec<Struck> {
         let mut state = self.lock();
-        let State { struck, disk_faults, .. } = &mut *state;
-        for (at, disk, fault) in disk_faults.drain(..) {
-            let effects = disk.effects();
-            let felt = effects.iter().any(|effect| effect.fault == fault && effect.strikes > 0);
-            struck[at].had_effect |= felt;
+        let State { struck, proofs, .. } = &mut *state;
+        for (at, proof) in proofs.drain(..) {
+            struck[at].had_effect |= proof.shows();
         }
         struck.clone()
     }
@@ -314,20 +394,4 @@ fn keys(plan: &[Fault]) -> Vec<u64> {
         digest(format!("{nth} {text}").as_bytes())
     };
     plan.iter().map(key).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_of_a_fault_is_its_own() {
-        let fault = |ms, broker| Fault {
-            when: Trigger::At { ms },
-            what: Action::Kill { broker, down_ms: 5 },
-        };
-        let all = keys(&[fault(1, 1), fault(2, 1), fault(1, 1), fault(1, 2)]);
-        assert_eq!(keys(&[fault(2, 1), fault(1, 1), fault(1, 1)]), [all[1], all[0], all[2]]);
-        assert_ne!(all[0], all[2]);
-    }
 }

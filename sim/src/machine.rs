@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtime::{BoxFuture, Runtime};
 
-use crate::disk::{DiskProfile, SimDisk};
+use crate::disk::{DiskProfile, ProcessEnd, SimDisk};
 use crate::net::{End, Network};
 use crate::runtime::{MachineClock, clock, random, tasks};
 use crate::world::{Kind, Nanos, NodeId, Process, World};
@@ -20,6 +20,24 @@ pub struct Machine {
     pub disk: SimDisk,
     /// Its clock.
     pub clock: Arc<MachineClock>,
+}
+
+/// What a loss of power did to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerCut {
+    /// Whether a process ran.
+    pub was_up: bool,
+    /// Operations of its disk that were cut off.
+    pub in_flight: u64,
+    /// Bytes and names that are not as they were.
+    pub lost: u64,
+}
+
+impl PowerCut {
+    /// Whether it did more than a kill between two steps would have.
+    pub fn had_effect(self) -> bool {
+        0 < self.lost || (self.was_up && 0 < self.in_flight)
+    }
 }
 
 /// All machines of a world.
@@ -109,26 +127,36 @@ impl Machines {
     /// Ends the process of `node` as kill -9 does: its sockets are closed, its page cache stays.
     /// Returns whether there was one.
     pub fn kill(&self, node: NodeId) -> bool {
-        self.end(node, End::Killed)
+        self.end(node, End::Killed).is_some()
     }
 
     /// Cuts the power of `node`: its peers hear nothing, what was not synced may be gone. What is
     /// drawn depends on the moment.
-    pub fn power_loss(&self, node: NodeId) -> bool {
+    pub fn power_loss(&self, node: NodeId) -> PowerCut {
         self.power_loss_by(node, self.world.now())
     }
 
     /// As [`Machines::power_loss`]; what is drawn depends on the key that names the fault.
-    pub fn power_loss_by(&self, node: NodeId, key: u64) -> bool {
+    pub fn power_loss_by(&self, node: NodeId, key: u64) -> PowerCut {
         let losses = &self.power_losses;
         losses.lock().unwrap_or_else(PoisonError::into_inner).push((self.world.now(), node));
-        let was_up = self.end(node, End::PowerLost);
-        if !was_up {
+        self.vanish(node, key)
+    }
+
+    /// As [`Machines::power_loss_by`], for a machine that keeps nothing for anybody: its loss of
+    /// power excuses nothing.
+    pub fn vanish(&self, node: NodeId, key: u64) -> PowerCut {
+        let ended = self.end(node, End::PowerLost);
+        if ended.is_none() {
             // Its kernel ran on: it refused connects, and had more to send perhaps.
             self.network.power_lost(node);
         }
-        self.machine(node).disk.power_lost_by(key);
-        was_up
+        let loss = self.machine(node).disk.power_lost_by(key);
+        PowerCut {
+            was_up: ended.is_some(),
+            in_flight: ended.map_or(0, |ended| ended.in_flight),
+            lost: loss.bytes_lost + loss.names_lost,
+        }
     }
 
     /// Nobody watches the disks and the network any more. Who watches may hold them, and all would
@@ -145,15 +173,15 @@ impl Machines {
         self.power_losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn end(&self, node: NodeId, end: End) -> bool {
-        let Some(process) = self.world.process(node) else { return false };
+    fn end(&self, node: NodeId, end: End) -> Option<ProcessEnd> {
+        let process = self.world.process(node)?;
         let words = [2, u64::from(process.incarnation), end as u64];
         let text = || format!("{end:?}: {}", self.world.node_name(node));
         self.world.record(Kind::Process, Some(node), &words, text);
         self.network.process_ended(process, end);
-        self.machine(node).disk.process_ended(process);
+        let ended = self.machine(node).disk.process_ended(process);
         self.world.end_process(node);
-        true
+        Some(ended)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Machine>> {
@@ -179,7 +207,7 @@ mod tests {
             assert!(machines.kill(node));
             let refused = supervisor.net.connect("machine:9").await.err().map(|it| it.kind());
             assert_eq!(refused, Some(ErrorKind::ConnectionRefused));
-            assert!(!machines.power_loss(node));
+            assert!(!machines.power_loss(node).was_up);
             let connect = supervisor.net.connect("machine:9");
             let limit = machines.world().sleep(Duration::from_secs(10));
             let answer = runtime::select! {

@@ -324,4 +324,37 @@ mod tests {
         assert!(drift(-999_999).is_ok());
         assert!(drift(-1_000_000).unwrap_err().contains("does not go forward"));
     }
+
+    #[test]
+    fn a_frame_strikes_when_it_leaves_unless_the_plan_says_otherwise() {
+        use crate::plan::{Moment, Trigger};
+        let frame = |more: &str| {
+            let scenario = parse(&format!(
+                "[[plan]]\nwhen = {{ frame = {{ api = \"Fetch\", way = \"response\", nth = 1{more} }} }}\n\
+                 what = {{ reset = {{ client = 1, broker = 1 }} }}\n"
+            ))
+            .unwrap();
+            let text = scenario.to_toml();
+            assert_eq!(Scenario::parse("x.toml", &text).unwrap(), scenario);
+            match &scenario.plan.as_ref().unwrap()[0].when {
+                Trigger::Frame { phase, .. } => (*phase, text.contains("phase")),
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(frame(""), (Moment::Left, false));
+        assert_eq!(frame(", phase = \"arrived\""), (Moment::Arrived, true));
+    }
+
+    #[test]
+    fn every_scenario_that_was_promoted_still_parses() {
+        for directory in ["regression", "smoke", "nightly"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(directory);
+            for entry in std::fs::read_dir(path).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    Scenario::read(&path).unwrap();
+                }
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Faults;
+use super::proof::Proof;
 use crate::disk::{DiskEvent, Op, PathFilter, Phase as DiskPhase, Verdict};
 use crate::plan::{Action, DiskOp, Fault, Phase, Trigger};
 
@@ -60,7 +61,11 @@ impl Faults {
         let (disk, fault) = match action {
             Action::DiskError { broker, op, path, nth } => {
                 let disk = disk(*broker);
-                let fault = disk.fail_next(op_of(*op), filter(path), u64::from(*nth));
+                let (filter, nth) = (filter(path), u64::from(*nth));
+                let fault = match op {
+                    DiskOp::Remove => disk.fail_next_removal(filter, nth),
+                    op => disk.fail_next(op_of(*op), filter, nth),
+                };
                 (disk, fault)
             }
             Action::DiskFull { broker, left, ms } => {
@@ -92,7 +97,7 @@ impl Faults {
             }
             _ => return false,
         };
-        self.lock().disk_faults.push((at, disk, fault));
+        self.prove(at, Proof::Disk(disk, fault));
         false
     }
 }
@@ -134,6 +139,9 @@ fn op_of(op: DiskOp) -> Op {
         DiskOp::Rename => Op::Rename,
         DiskOp::Remove => Op::RemoveFile,
         DiskOp::SetLen => Op::SetLen,
+        DiskOp::CreateDir => Op::CreateDir,
+        DiskOp::List => Op::List,
+        DiskOp::Len => Op::Len,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use runtime::{RandomStream, Rng};
 
-use super::{Action, Cut, DiskOp, Family, Fault, Phase, Trigger, Way};
+use super::{Action, Cut, DiskOp, Family, Fault, Moment, Phase, Trigger, Way};
 use crate::scenario::Scenario;
 
 /// Numbers from a stream.
@@ -60,10 +60,45 @@ pub fn draw(scenario: &Scenario, seed: u64, clients: u32) -> Vec<Fault> {
     let count = dice.range(1, u64::from(scenario.faults.count_max) + 1);
     let mut drawing = Drawing { dice, scenario, clients };
     let mut plan: Vec<Fault> = (0..count).filter_map(|_| drawing.fault(&families)).collect();
-    if families.iter().any(|(family, _)| *family == Family::Clock) {
-        plan.extend((1..=scenario.cluster.brokers).flat_map(|broker| wrong_clock(seed, broker)));
+    plan.extend(from_the_beginning(scenario, seed, &families));
+    plan
+}
+
+/// What is wrong in a run from its beginning: each family with a stream of its own.
+fn from_the_beginning(scenario: &Scenario, seed: u64, families: &[(Family, u32)]) -> Vec<Fault> {
+    let has = |wanted: Family| families.iter().any(|(family, _)| *family == wanted);
+    let mut plan = Vec::new();
+    if has(Family::SlowLink) {
+        plan.push(slow_links(seed));
+    }
+    for broker in 1..=scenario.cluster.brokers {
+        if has(Family::Clock) {
+            plan.extend(wrong_clock(seed, broker));
+        }
+        if has(Family::DiskSlow) {
+            plan.extend(slow_disk(scenario, seed, broker));
+        }
     }
     plan
+}
+
+/// Links as between continents, or worse.
+fn slow_links(seed: u64) -> Fault {
+    let mut dice = Dice(runtime::split_seed(seed, "slow-link", 0));
+    let what = Action::SlowLinks {
+        latency_us: dice.spread(5_000, 100_000),
+        bytes_per_second: dice.spread(100_000, 5_000_000),
+        window_bytes: dice.spread(8 << 10, 64 << 10),
+    };
+    Fault { when: Trigger::At { ms: 0 }, what }
+}
+
+/// A disk that is slow all the time, on one broker of three.
+fn slow_disk(scenario: &Scenario, seed: u64, broker: u32) -> Option<Fault> {
+    let mut dice = Dice(runtime::split_seed(seed, "slow-disk", u64::from(broker)));
+    let ms = u64::from(scenario.seconds) * 1_000;
+    let what = Action::DiskSlow { broker, factor: dice.spread(2, 30) as u32, ms };
+    dice.one_in(3).then_some(Fault { when: Trigger::At { ms: 0 }, what })
 }
 
 /// No two machines agree about the time, nor about how long a second is.
@@ -113,13 +148,23 @@ const PATHS: &[&str] = &[
 impl Drawing<'_> {
     fn fault(&mut self, families: &[(Family, u32)]) -> Option<Fault> {
         let family = self.dice.weighted(families)?;
-        let what = self.action(family);
-        let when = match self.dice.range(0, 10) {
-            0..4 => self.at_time(),
-            4..8 => self.at_disk(),
+        let what = self.action(family)?;
+        let when = match (family, self.dice.range(0, 10)) {
+            // Something has to connect, or to be read, while they last.
+            (Family::Connect, 0..7) => self.at_connect(),
+            (Family::OneByteReads | Family::BitFlip, 0..7) => self.at_frame(),
+            (_, 0..4) => self.at_time(),
+            (_, 4..7) => self.at_disk(),
             _ => self.at_frame(),
         };
         Some(Fault { when, what })
+    }
+
+    /// When clients connect: the first thing that each says is which versions it asks for.
+    fn at_connect(&mut self) -> Trigger {
+        let nth = self.dice.spread(1, u64::from(self.clients.max(1)) * 4) as u32;
+        let (api, way) = ("ApiVersions".to_owned(), Way::Request);
+        Trigger::Frame { api, way, nth, phase: Moment::Left }
     }
 
     fn at_time(&mut self) -> Trigger {
@@ -128,8 +173,13 @@ impl Drawing<'_> {
     }
 
     fn at_disk(&mut self) -> Trigger {
-        use DiskOp::{Open, Read, Remove, Rename, SetLen, Sync, SyncDir, Write};
-        let ops = [Write, Write, Sync, Sync, Sync, SyncDir, Rename, Open, Remove, SetLen, Read];
+        use DiskOp::{
+            CreateDir, Len, List, Open, Read, Remove, Rename, SetLen, Sync, SyncDir, Write,
+        };
+        let ops = [
+            Write, Write, Write, Sync, Sync, Sync, Sync, SyncDir, SyncDir, Rename, Rename, Open,
+            Open, Remove, Remove, SetLen, SetLen, Read, CreateDir, List, Len,
+        ];
         let op = *self.dice.pick(&ops);
         let path = match op {
             Write | Sync => self.path(),
@@ -138,18 +188,44 @@ impl Drawing<'_> {
             Rename if self.dice.one_in(2) => {
                 (*self.dice.pick(&["short-lived", ".swap"])).to_owned()
             }
-            SyncDir | Rename | Open | Remove | SetLen | Read => String::new(),
+            _ => String::new(),
         };
         let phase = if self.dice.one_in(2) { Phase::Begin } else { Phase::Effect };
-        let nth = self.dice.spread(1, 400) as u32;
+        let most = if matches!(op, CreateDir | List | Len) { 30 } else { 400 };
+        let nth = self.dice.spread(1, most) as u32;
         Trigger::Disk { broker: self.broker(), op, path, nth, phase }
     }
 
     fn at_frame(&mut self) -> Trigger {
-        let api = *self.dice.pick(&["Produce", "Produce", "Produce", "Fetch", "InitProducerId"]);
+        let (api, most) = self.api();
         let way = if self.dice.one_in(2) { Way::Request } else { Way::Response };
-        let most = if api == "InitProducerId" { 6 } else { 300 };
-        Trigger::Frame { api: api.to_owned(), way, nth: self.dice.spread(1, most) as u32 }
+        let phase = if self.dice.one_in(2) { Moment::Left } else { Moment::Arrived };
+        let nth = self.dice.spread(1, most) as u32;
+        Trigger::Frame { api: api.to_owned(), way, nth, phase }
+    }
+
+    /// An API that the clients of the scenario use, and how many times about.
+    fn api(&mut self) -> (&'static str, u64) {
+        let work = &self.scenario.workload;
+        let mut apis = vec![
+            ("Produce", 300),
+            ("Produce", 300),
+            ("Produce", 300),
+            ("Produce", 300),
+            ("InitProducerId", 6),
+            ("Metadata", 20),
+        ];
+        if 0 < work.readers {
+            apis.extend([("Fetch", 300), ("ListOffsets", 60)]);
+        }
+        if 0 < work.trims {
+            apis.push(("DeleteRecords", u64::from(work.trims)));
+        }
+        if 0 < work.short_lived_topics {
+            let times = u64::from(work.short_lived_topics);
+            apis.extend([("CreateTopics", times), ("DeleteTopics", times)]);
+        }
+        *self.dice.pick(&apis)
     }
 
     /// A partition's files, or files of a kind.
@@ -182,25 +258,38 @@ impl Drawing<'_> {
         self.dice.range(1, u64::from(self.clients.max(1)) + 1) as u32
     }
 
-    fn action(&mut self, family: Family) -> Action {
+    fn action(&mut self, family: Family) -> Option<Action> {
         let broker = self.broker();
         let client = self.client();
         let ms = self.dice.spread(10, 5_000);
         let down_ms = self.dice.spread(1, 5_000);
-        match family {
+        let action = match family {
             Family::Kill => Action::Kill { broker, down_ms },
             Family::PowerLoss => Action::PowerLoss { broker, down_ms },
-            Family::Stop => Action::Stop { broker, down_ms },
-            Family::Pause => Action::Pause { broker, ms },
+            Family::Stop if self.dice.one_in(2) => Action::Stop { broker, down_ms },
+            Family::Stop => Action::CrashAtStop {
+                broker,
+                after_us: self.dice.spread(1, 50_000),
+                down_ms,
+                power: self.dice.one_in(2),
+            },
+            Family::Pause if self.dice.one_in(2) => Action::Pause { broker, ms },
+            Family::Pause => Action::ClientPause { client, ms: ms.saturating_mul(2) },
             Family::CrashLoop => Action::CrashLoop {
                 broker,
                 times: self.dice.range(2, 6) as u32,
                 power: self.dice.one_in(2),
             },
+            Family::ClientCrash if self.dice.one_in(3) => {
+                Action::ClientPowerLoss { client, down_ms }
+            }
             Family::ClientCrash => Action::ClientCrash { client, down_ms },
             Family::Cut | Family::Reset | Family::LoseResponse => {
                 self.link_action(family, client, broker, ms)
             }
+            Family::BitFlip => Action::BitFlip { client, broker, way: Way::Request },
+            // Drawn once for the whole run.
+            Family::SlowLink => return None,
             Family::Connect if self.dice.one_in(2) => Action::Refuse { broker, ms },
             Family::Connect => Action::Hang { broker, ms },
             Family::OneByteReads => Action::OneByteReads { broker, ms: ms.min(500) },
@@ -217,7 +306,8 @@ impl Drawing<'_> {
             Family::Misdirect => {
                 Action::MisdirectWrite { broker, path: format!("{}*.log", self.partition()) }
             }
-        }
+        };
+        Some(action)
     }
 
     fn link_action(&mut self, family: Family, client: u32, broker: u32, ms: u64) -> Action {
@@ -239,10 +329,13 @@ impl Drawing<'_> {
             Family::SyncError if self.dice.one_in(4) => DiskOp::SyncDir,
             Family::SyncError => DiskOp::Sync,
             Family::WriteError if self.dice.one_in(4) => {
-                *self.dice.pick(&[DiskOp::Rename, DiskOp::Remove, DiskOp::SetLen])
+                use DiskOp::{CreateDir, Remove, Rename, SetLen};
+                *self.dice.pick(&[Rename, Rename, Remove, Remove, SetLen, CreateDir])
             }
             Family::WriteError => DiskOp::Write,
-            _ if self.dice.one_in(4) => DiskOp::Open,
+            _ if self.dice.one_in(4) => {
+                *self.dice.pick(&[DiskOp::Open, DiskOp::Open, DiskOp::List, DiskOp::Len])
+            }
             _ => DiskOp::Read,
         };
         let path = if self.dice.one_in(2) { self.path() } else { String::new() };

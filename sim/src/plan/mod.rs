@@ -56,7 +56,27 @@ pub enum Trigger {
         way: Way,
         /// The how-manieth after the work began, from 1.
         nth: u32,
+        /// When it leaves its sender, or when it has arrived.
+        #[serde(default, skip_serializing_if = "Moment::is_left")]
+        phase: Moment,
     },
+}
+
+/// Which moment of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// Its sender has written its end, which has not left yet.
+    #[default]
+    Left,
+    /// It has arrived to its end, and its reader has not read it yet.
+    Arrived,
+}
+
+impl Moment {
+    fn is_left(&self) -> bool {
+        *self == Moment::Left
+    }
 }
 
 /// An operation of a disk that a trigger can name.
@@ -75,10 +95,16 @@ pub enum DiskOp {
     SyncDir,
     /// A name changes.
     Rename,
-    /// A file goes.
+    /// A file goes, or a directory with all that is in it.
     Remove,
     /// A file is cut.
     SetLen,
+    /// Directories are made.
+    CreateDir,
+    /// A directory is listed.
+    List,
+    /// A file's length is asked for.
+    Len,
 }
 
 /// Around which moment of an operation.
@@ -112,12 +138,18 @@ pub enum Action {
     PowerLoss { broker: u32, down_ms: u64 },
     /// The broker is told to stop, as by SIGTERM, and started again.
     Stop { broker: u32, down_ms: u64 },
+    /// The broker is told to stop, and its process or machine ends while it does.
+    CrashAtStop { broker: u32, after_us: u64, down_ms: u64, power: bool },
     /// The broker stands still, and goes on.
     Pause { broker: u32, ms: u64 },
     /// The broker is killed again and again while it starts.
     CrashLoop { broker: u32, times: u32, power: bool },
+    /// A client stands still, and goes on as if nothing had been.
+    ClientPause { client: u32, ms: u64 },
     /// A client's process ends at once.
     ClientCrash { client: u32, down_ms: u64 },
+    /// A client's machine loses power: nobody hears of an end.
+    ClientPowerLoss { client: u32, down_ms: u64 },
     /// Nothing gets through between a client and a broker.
     Cut { client: u32, broker: u32, cut: Cut, ms: u64 },
     /// Everything between a client and a broker waits.
@@ -130,6 +162,11 @@ pub enum Action {
     HalfOpen { client: u32, broker: u32 },
     /// The next request arrives, and its response does not.
     LoseResponse { client: u32, broker: u32 },
+    /// A bit of the next batch of records that a client sends to a broker, or gets from it, flips
+    /// where a checksum covers it.
+    BitFlip { client: u32, broker: u32, way: Way },
+    /// All links are at most as good as this, from now on.
+    SlowLinks { latency_us: u64, bytes_per_second: u64, window_bytes: u64 },
     /// The broker's machine refuses connections.
     Refuse { broker: u32, ms: u64 },
     /// Connections to the broker's machine hang.
@@ -194,6 +231,10 @@ pub enum Family {
     Connect,
     /// Reads return single bytes.
     OneByteReads,
+    /// Bits of records flip on their way.
+    BitFlip,
+    /// Links are slow, narrow and short of window.
+    SlowLink,
     /// Syncs fail.
     SyncError,
     /// Writes fail.
@@ -218,10 +259,12 @@ impl Action {
         match self {
             Action::Kill { .. } => Family::Kill,
             Action::PowerLoss { .. } => Family::PowerLoss,
-            Action::Stop { .. } => Family::Stop,
-            Action::Pause { .. } => Family::Pause,
+            Action::Stop { .. } | Action::CrashAtStop { .. } => Family::Stop,
+            Action::Pause { .. } | Action::ClientPause { .. } => Family::Pause,
             Action::CrashLoop { .. } => Family::CrashLoop,
-            Action::ClientCrash { .. } => Family::ClientCrash,
+            Action::ClientCrash { .. } | Action::ClientPowerLoss { .. } => Family::ClientCrash,
+            Action::BitFlip { .. } => Family::BitFlip,
+            Action::SlowLinks { .. } => Family::SlowLink,
             Action::Cut { .. } | Action::Stall { .. } => Family::Cut,
             Action::Reset { .. } | Action::Fin { .. } | Action::HalfOpen { .. } => Family::Reset,
             Action::LoseResponse { .. } => Family::LoseResponse,
@@ -229,10 +272,12 @@ impl Action {
             Action::OneByteReads { .. } => Family::OneByteReads,
             Action::DiskError { op, .. } => match op {
                 DiskOp::Sync | DiskOp::SyncDir => Family::SyncError,
-                DiskOp::Read | DiskOp::Open => Family::ReadError,
-                DiskOp::Write | DiskOp::Rename | DiskOp::Remove | DiskOp::SetLen => {
-                    Family::WriteError
-                }
+                DiskOp::Read | DiskOp::Open | DiskOp::List | DiskOp::Len => Family::ReadError,
+                DiskOp::Write
+                | DiskOp::Rename
+                | DiskOp::Remove
+                | DiskOp::SetLen
+                | DiskOp::CreateDir => Family::WriteError,
             },
             Action::DiskFull { .. } => Family::DiskFull,
             Action::DiskSlow { .. } | Action::DiskStall { .. } => Family::DiskSlow,
@@ -311,7 +356,12 @@ impl fmt::Display for Trigger {
                 };
                 write!(f, "{when} the {nth}. {op:?} of *{path}* on broker {broker}")
             }
-            Trigger::Frame { api, way, nth } => write!(f, "at the {nth}. {api} {way:?}"),
+            Trigger::Frame { api, way, nth, phase: Moment::Left } => {
+                write!(f, "at the {nth}. {api} {way:?}")
+            }
+            Trigger::Frame { api, way, nth, phase: Moment::Arrived } => {
+                write!(f, "when the {nth}. {api} {way:?} has arrived")
+            }
         }
     }
 }
@@ -328,7 +378,15 @@ impl fmt::Display for Action {
             Action::Stop { broker, down_ms } => {
                 write!(f, "stop broker {broker}, down for {down_ms} ms")
             }
+            Action::CrashAtStop { broker, after_us, down_ms, power } => {
+                let how = if *power { "loses power" } else { "is killed" };
+                write!(
+                    f,
+                    "stop broker {broker}, which {how} {after_us} us later, down for {down_ms} ms"
+                )
+            }
             Action::Pause { broker, ms } => write!(f, "pause broker {broker} for {ms} ms"),
+            Action::ClientPause { client, ms } => write!(f, "pause client {client} for {ms} ms"),
             Action::CrashLoop { broker, times, power } => {
                 let how = if *power { "power losses" } else { "kills" };
                 write!(f, "{times} {how} while broker {broker} starts")
@@ -336,6 +394,26 @@ impl fmt::Display for Action {
             Action::ClientCrash { client, down_ms } => {
                 write!(f, "client {client} crashes, down for {down_ms} ms")
             }
+            Action::ClientPowerLoss { client, down_ms } => {
+                write!(f, "client {client} loses power, down for {down_ms} ms")
+            }
+            Action::ClockJump { broker, by_ms } => {
+                write!(f, "wall clock of broker {broker} jumps by {by_ms} ms")
+            }
+            Action::ClockDrift { broker, ppm } => {
+                write!(f, "clock of broker {broker} drifts by {ppm} ppm")
+            }
+            Action::ClockFreeze { broker, ms } => {
+                write!(f, "wall clock of broker {broker} stands still for {ms} ms")
+            }
+            _ => self.fmt_of_network(f),
+        }
+    }
+}
+
+impl Action {
+    fn fmt_of_network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Action::Cut { client, broker, cut, ms } => {
                 write!(f, "cut client {client} from broker {broker} ({cut:?}) for {ms} ms")
             }
@@ -354,6 +432,19 @@ impl fmt::Display for Action {
             Action::LoseResponse { client, broker } => {
                 write!(f, "lose the next response of broker {broker} to client {client}")
             }
+            Action::BitFlip { client, broker, way } => {
+                write!(
+                    f,
+                    "a bit of records flips between client {client} and broker {broker} ({way:?})"
+                )
+            }
+            Action::SlowLinks { latency_us, bytes_per_second, window_bytes } => {
+                write!(
+                    f,
+                    "links take {latency_us} us and {bytes_per_second} bytes/s, \
+                     with windows of {window_bytes} bytes"
+                )
+            }
             Action::Refuse { broker, ms } => {
                 write!(f, "broker {broker} refuses connections for {ms} ms")
             }
@@ -363,6 +454,12 @@ impl fmt::Display for Action {
             Action::OneByteReads { broker, ms } => {
                 write!(f, "reads of broker {broker} return one byte for {ms} ms")
             }
+            _ => self.fmt_of_disk(f),
+        }
+    }
+
+    fn fmt_of_disk(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Action::DiskError { broker, op, path, nth } => {
                 write!(f, "the {nth}. {op:?} of *{path}* on broker {broker} fails")
             }
@@ -381,15 +478,8 @@ impl fmt::Display for Action {
             Action::MisdirectWrite { broker, path } => {
                 write!(f, "the next write to *{path}* on broker {broker} lands elsewhere")
             }
-            Action::ClockJump { broker, by_ms } => {
-                write!(f, "wall clock of broker {broker} jumps by {by_ms} ms")
-            }
-            Action::ClockDrift { broker, ppm } => {
-                write!(f, "clock of broker {broker} drifts by {ppm} ppm")
-            }
-            Action::ClockFreeze { broker, ms } => {
-                write!(f, "wall clock of broker {broker} stands still for {ms} ms")
-            }
+            // The others were dealt with by who calls this.
+            _ => Ok(()),
         }
     }
 }

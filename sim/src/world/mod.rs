@@ -61,6 +61,8 @@ struct Node {
     is_up: bool,
     is_paused: bool,
     parked: Parked,
+    /// How often a task's poll was put off because the process stood still.
+    put_off: u64,
 }
 
 /// The supervisor's own task.
@@ -304,6 +306,7 @@ impl World {
             is_up: false,
             is_paused: false,
             parked: Parked::new(),
+            put_off: 0,
         });
         id
     }
@@ -398,8 +401,14 @@ impl World {
         let state = &mut nodes[node.0 as usize];
         if state.is_paused {
             state.parked.push(id);
+            state.put_off += 1;
         }
         state.is_paused
+    }
+
+    /// How often a task of `node` would have run and did not, because the process stood still.
+    pub fn put_off(&self, node: NodeId) -> u64 {
+        self.nodes()[node.0 as usize].put_off
     }
 
     fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
