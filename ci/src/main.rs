@@ -21,6 +21,8 @@ mod run;
 mod stages;
 mod tidy;
 mod tools;
+mod tree;
+mod tutorial;
 mod workspace;
 
 use std::process::ExitCode;

@@ -15,6 +15,9 @@ use anyhow::{Context, Result, bail};
 
 const POLL: Duration = Duration::from_millis(20);
 
+/// So much is shown of what a failed program printed.
+const TAIL_LINES: usize = 100;
+
 /// How many checks or tests ended which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -116,8 +119,12 @@ impl Programs {
         self.begin(command)?;
         let path = self.log.with_extension("out");
         let output = File::create(&path).with_context(|| path.display().to_string())?;
-        self.finish(command, output, expected)?;
-        Ok(fs::read(&path)?)
+        let ended = self.finish(command, output, expected);
+        let printed = fs::read(&path)?;
+        if ended.is_err() {
+            self.note(tail(&String::from_utf8_lossy(&printed)))?;
+        }
+        ended.map(|()| printed)
     }
 
     fn begin(&self, command: &Command) -> Result<File> {
@@ -151,6 +158,13 @@ impl Programs {
             thread::sleep(POLL);
         }
     }
+}
+
+/// The last lines of a text.
+fn tail(text: &str) -> &str {
+    let text = text.trim_end();
+    let before = text.rmatch_indices('\n').nth(TAIL_LINES - 1);
+    &text[before.map_or(0, |(index, _)| index + 1)..]
 }
 
 /// Kills a process and everything it started.
@@ -211,6 +225,22 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(60), "{child} lives on");
             thread::yield_now();
         }
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_failing_program_leaves_what_it_printed() {
+        let directory = std::env::temp_dir().join(format!("klamm-ci-o{}", std::process::id()));
+        let programs = Programs::new(&directory.join("log"), Duration::from_secs(60)).unwrap();
+        let run = |text: &str, expected: &[i32]| {
+            programs.output_of(Command::new("sh").args(["-c", text]), expected)
+        };
+        assert_eq!(run("echo printed; exit 3", &[0, 3]).unwrap(), b"printed\n");
+        assert!(!programs.output().contains("\nprinted\n"));
+        assert!(run("seq 1001 1150; exit 1", &[0, 3]).is_err());
+        let output = programs.output();
+        assert!(output.contains("\n1051\n") && output.ends_with("\n1150\n"), "{output}");
+        assert!(!output.contains("\n1050\n"), "{output}");
         fs::remove_dir_all(directory).unwrap();
     }
 

@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use crate::program::Programs;
 use crate::tools::Tool;
 use crate::workspace::{Workspace, cargo};
-use crate::{codegen, dependencies, folders, fuzz, layers, links, planted, tidy};
+use crate::{codegen, dependencies, folders, fuzz, layers, links, planted, tidy, tutorial};
 
 /// One stage.
 pub struct Stage {
@@ -253,6 +253,24 @@ pub const STAGES: &[Stage] = &[
             simulate(workspace, programs, "scenarios/nightly", "0..500")?;
             simulate(workspace, programs, "scenarios/regression", "0..100")
         },
+    },
+    Stage {
+        name: "tutorial",
+        what: "the ten minutes with the simulator, as docs/simulation.md tells them",
+        groups: ALL,
+        tools: &[Tool::Git],
+        limit: minutes(30),
+        tests: &[],
+        run: |_, workspace, programs| tutorial::run(workspace, programs),
+    },
+    Stage {
+        name: "planted-some",
+        what: "the simulator finds three planted bugs of three kinds, and names them",
+        groups: DAY,
+        tools: &[Tool::Git],
+        limit: minutes(30),
+        tests: &[],
+        run: |_, workspace, programs| planted::run(workspace, programs, planted::SOME).map(drop),
     },
     Stage {
         name: "planted",

@@ -46,9 +46,7 @@ impl Workspace {
         let root =
             Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("ci is not at the top")?;
         let root = root.canonicalize()?;
-        let mut files = Vec::new();
-        read_tree(&root, &root, &mut files)?;
-        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let files = text_files(&root)?;
         let metadata = Metadata::read(&root)?;
         Ok(Workspace { root, files, metadata })
     }
@@ -63,6 +61,17 @@ impl Workspace {
         let index = self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok()?;
         Some(&self.files[index].text)
     }
+}
+
+/// All text files below a tree's top, in path order.
+///
+/// # Errors
+/// A file can not be read.
+pub fn text_files(root: &Path) -> Result<Vec<TextFile>> {
+    let mut files = Vec::new();
+    read_tree(root, root, &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
 }
 
 fn read_tree(root: &Path, directory: &Path, files: &mut Vec<TextFile>) -> Result<()> {

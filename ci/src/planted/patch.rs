@@ -2,6 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 
+/// Where the patches are.
+pub const FOLDER: &str = "scenarios/planted/";
+
 /// One wrong line or two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
@@ -15,8 +18,6 @@ pub struct Patch {
     pub check: String,
     /// The scenario that must show it.
     pub scenario: String,
-    /// The whole file, which `git apply` reads.
-    pub text: String,
 }
 
 impl Patch {
@@ -38,13 +39,12 @@ impl Patch {
             like: field("Like:")?,
             check: field("check:")?,
             scenario: field("scenario:")?,
-            text: text.to_owned(),
         })
     }
 
-    /// The files that it changes, from the top of the tree.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.text.lines().filter_map(|line| line.strip_prefix("+++ b/"))
+    /// Its file, from the top of the tree.
+    pub fn path(&self) -> String {
+        format!("{FOLDER}{}.patch", self.name)
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
         let patch = Patch::parse("wrong", TEXT).unwrap();
         assert_eq!(patch.what, "It is wrong.");
         assert_eq!((patch.like.as_str(), patch.check.as_str()), ("another.", "lost-write"));
-        assert_eq!(patch.files().collect::<Vec<_>>(), ["src/a.rs"]);
+        assert_eq!(patch.path(), "scenarios/planted/wrong.patch");
     }
 
     #[test]

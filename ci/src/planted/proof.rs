@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::patch::Patch;
-use super::tree::Tree;
 use crate::program::Programs;
+use crate::tree::Tree;
 
 /// A bug that takes more seeds is as good as not found.
 const SEEDS: u64 = 500;
@@ -19,7 +19,7 @@ const FAULTS_MAX: usize = 12;
 /// The seeds after the first failing ones are not run.
 const FAILURES_MAX: &str = "12";
 /// Exit code of klamm-sim when it finds something.
-const VIOLATION: i32 = 3;
+pub const VIOLATION: i32 = 3;
 
 /// How a bug was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
