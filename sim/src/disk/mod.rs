@@ -253,18 +253,6 @@ impl SimDisk {
         ranked.max().map(|(_, name)| name.to_owned())
     }
 
-    /// Shows `see` the bytes that [`SimDisk::durable`] would copy.
-    pub fn with_durable<T>(
-        &self,
-        path: impl AsRef<Path>,
-        see: impl FnOnce(&[u8]) -> T,
-    ) -> Option<T> {
-        let path = normal(path.as_ref()).ok()?;
-        let state = self.lock();
-        let inode = state.tree.find_durable(&path)?;
-        Some(see(state.tree.content(inode).ok()?.durable()))
-    }
-
     /// All files with their lengths, by path.
     pub fn files(&self) -> Vec<(Arc<str>, u64)> {
         let state = self.lock();
