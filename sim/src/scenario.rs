@@ -128,6 +128,8 @@ pub struct WorkloadSpec {
     pub short_lived_topics: u32,
     /// How often a topic is described, listed, altered or grown.
     pub admin_requests: u32,
+    /// Rude acts of a client that makes its frames by hand, in all.
+    pub wild: u32,
 }
 
 impl Default for WorkloadSpec {
@@ -145,6 +147,7 @@ impl Default for WorkloadSpec {
             trims: 0,
             short_lived_topics: 0,
             admin_requests: 0,
+            wild: 0,
         }
     }
 }

@@ -1,15 +1,17 @@
-//! What clients do in a run: producers of each promise, readers, an administrator; and what they
-//! were told, as a [`history::History`].
+//! What clients do in a run: producers of each promise, readers, an administrator, a rude one; and
+//! what they were told, as a [`history::History`].
 //!
-//! Each client is a process on a node of its own, and is klamm's own client: it sees nothing of the
-//! broker but what the protocol says.
+//! Each client is a process on a node of its own, and is klamm's own client, but for the rude one
+//! that makes its frames by hand: it sees nothing of the broker but what the protocol says.
 //!
 //! Start at [`Work`].
 
 mod admin;
+mod fit;
 mod produce;
 mod read;
 mod recorder;
+mod wild;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,9 +32,10 @@ pub use recorder::Recorder;
 use crate::damage::damaged_logs;
 use crate::disk::SimDisk;
 use crate::durable::is_durable;
-use crate::plan::Dice;
+use crate::plan::{Dice, draw};
 use crate::scenario::Scenario;
 use crate::world::{Nanos, NodeId, World};
+use fit::Weather;
 
 /// One acknowledgement in so many is held against the disk.
 const LOOK_ONE_IN: u32 = 8;
@@ -49,6 +52,8 @@ pub enum Role {
     Read(u32),
     /// Deletes records, describes, alters, creates and deletes topics.
     Administer,
+    /// Sends what no client of Kafka sends.
+    Wild,
 }
 
 /// An acknowledged record that was not on stable storage at that moment.
@@ -95,6 +100,8 @@ pub struct Work {
     /// Whether a client has done its work, by client.
     finished: Vec<AtomicBool>,
     roles: Vec<Role>,
+    /// What the plan's faults explain.
+    weather: Weather,
 }
 
 impl Work {
@@ -110,6 +117,7 @@ impl Work {
         let records = scenario.workload.records;
         let share = |role: &Role| match role {
             Role::Produce(_) => AtomicU32::new(records.div_ceil(producers.max(1) as u32)),
+            Role::Wild => AtomicU32::new(scenario.workload.wild),
             Role::Read(_) | Role::Administer => AtomicU32::new(0),
         };
         let shares: Vec<AtomicU32> = roles.iter().map(share).collect();
@@ -124,6 +132,7 @@ impl Work {
         for (name, topic) in &scenario.topics {
             recorder.topic(&Arc::from(name.as_str()), scenario.rules(topic));
         }
+        let weather = Weather::of(&draw(&scenario, world.seed(), roles.len() as u32));
         Work {
             world: world.clone(),
             scenario,
@@ -135,6 +144,7 @@ impl Work {
             roles,
             disks,
             not_durable: Mutex::default(),
+            weather,
         }
     }
 
@@ -184,7 +194,9 @@ impl Work {
 
     /// Whether every producer has sent its share.
     pub fn is_sent(&self) -> bool {
-        self.shares.iter().all(|share| share.load(Ordering::Relaxed) == 0)
+        let producers = self.roles.iter().zip(&self.shares);
+        let mut producers = producers.filter(|(role, _)| matches!(role, Role::Produce(_)));
+        producers.all(|(_, share)| share.load(Ordering::Relaxed) == 0)
     }
 
     /// Whether client number `client`, from 0, has done its work.
@@ -228,6 +240,11 @@ impl Work {
         taken
     }
 
+    /// What is left of a client's share.
+    fn left(&self, client: usize) -> u32 {
+        self.shares[client].load(Ordering::Relaxed)
+    }
+
     /// Runs client number `client` on `node` until its work is done. A client that is started again
     /// after a crash goes on with what is left.
     pub async fn run_client(self: Arc<Work>, runtime: Runtime, node: NodeId, client: usize) {
@@ -239,6 +256,7 @@ impl Work {
             Role::Produce(promise) => produce::run(seat, promise).await,
             Role::Read(reader) => read::run(seat, reader).await,
             Role::Administer => admin::run(seat).await,
+            Role::Wild => wild::run(seat).await,
         }
         self.finished[client].store(true, Ordering::Relaxed);
     }
@@ -275,6 +293,10 @@ fn roles(scenario: &Scenario) -> Vec<Role> {
     roles.extend((0..work.readers).map(Role::Read));
     if work.trims + work.short_lived_topics + work.admin_requests > 0 {
         roles.push(Role::Administer);
+    }
+    // The last one, so that the others stay who they are without it.
+    if work.wild > 0 {
+        roles.push(Role::Wild);
     }
     roles
 }

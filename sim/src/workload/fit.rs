@@ -1,0 +1,69 @@
+//! Which answers a run explains: by the kind of error, and by what its plan holds.
+//!
+//! In: the plan. Out: [`Weather`], which every client asks before it calls an answer unfit.
+
+use protocol::ErrorCode;
+
+use crate::plan::{Action, Family, Fault};
+
+/// What the faults of a run can do to an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Weather {
+    /// Nothing of the plan lets an answer, or the end of a connection, be late or lost: whoever is
+    /// served is answered, whoever is not is told so.
+    pub(super) is_calm: bool,
+    /// A disk may refuse.
+    has_disk_faults: bool,
+    /// A broker's clock may be anywhere.
+    has_clock_faults: bool,
+}
+
+impl Weather {
+    pub(super) fn of(plan: &[Fault]) -> Weather {
+        let mut weather =
+            Weather { is_calm: true, has_disk_faults: false, has_clock_faults: false };
+        for fault in plan {
+            let family = fault.what.family();
+            weather.is_calm &= match &fault.what {
+                // The peers of a machine without power hear nothing.
+                Action::CrashLoop { power, .. } => !power,
+                _ => matches!(
+                    family,
+                    Family::Kill
+                        | Family::Stop
+                        | Family::ClientCrash
+                        | Family::OneByteReads
+                        | Family::SyncError
+                        | Family::WriteError
+                        | Family::ReadError
+                        | Family::DiskFull
+                        | Family::Rot
+                ),
+            };
+            weather.has_clock_faults |= family == Family::Clock;
+            weather.has_disk_faults |= matches!(
+                family,
+                Family::SyncError
+                    | Family::WriteError
+                    | Family::ReadError
+                    | Family::DiskFull
+                    | Family::DiskSlow
+                    | Family::Rot
+                    | Family::Misdirect
+            );
+        }
+        weather
+    }
+
+    /// Whether `code` only says that it can not be done now: a broker that starts or stops, a disk
+    /// that refuses. Such an answer fits every request.
+    pub(super) fn explains(self, code: ErrorCode) -> bool {
+        match code {
+            ErrorCode::KafkaStorageError => self.has_disk_faults,
+            ErrorCode::InvalidTimestamp => self.has_clock_faults,
+            // Retriable for Kafka's clients, who blame the network; here the bytes arrive whole.
+            ErrorCode::CorruptMessage => false,
+            _ => code.is_retriable(),
+        }
+    }
+}
