@@ -19,7 +19,7 @@ use crate::machine::Machines;
 use crate::scenario::Scenario;
 pub(crate) use crate::stage::start_client;
 use crate::stage::{SharedSlate, Stage, supervise};
-use crate::workload::{NotDurable, Work};
+use crate::workload::{Finding, NotDurable, Work};
 use crate::world::film::Shot;
 use crate::world::trace::Line;
 use crate::world::{Nanos, NodeId, Panic, Stuck, World};
@@ -61,6 +61,8 @@ pub struct Report {
     pub errors: Vec<LogLine>,
     /// Acknowledged records that were not on stable storage at that moment.
     pub not_durable: Vec<NotDurable>,
+    /// Topics that came back, were not empty when they were created, or lost partitions.
+    pub topics: Vec<Finding>,
     /// Handles of the world that outlived the run: brokers, clients or connections that hold on to
     /// themselves and are never freed.
     pub left_over: usize,
@@ -118,6 +120,9 @@ impl Report {
         }
         for found in &self.not_durable {
             failures.push(("ack-not-durable".to_owned(), format!("ack-not-durable {found}")));
+        }
+        for found in &self.topics {
+            failures.push((found.check.to_owned(), found.to_string()));
         }
         for text in &self.recovery {
             failures.push(("recovery-differs".to_owned(), format!("recovery-differs: {text}")));
@@ -213,6 +218,7 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
         panics: world.panics(),
         errors,
         not_durable: work.not_durable(),
+        topics: work.topic_findings(),
         recovery: std::mem::take(&mut slate.recovery),
         logs: std::mem::take(&mut slate.logs),
         lifeless: slate.lifeless.take(),

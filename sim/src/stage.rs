@@ -209,6 +209,10 @@ impl Stage {
         if !self.within(healed, "bring new records to every reader", read).await {
             return false;
         }
+        let topics = self.work.look_at_topics(client);
+        if !self.within(healed, "list the topics", topics).await {
+            return false;
+        }
         self.read_back(client, &probes.without_acks).await
     }
 

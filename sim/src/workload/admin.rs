@@ -1,17 +1,17 @@
-//! The administrator: creates the scenario's topics, deletes records, creates and deletes topics
-//! that nobody else uses, describes and alters.
+//! The administrator: creates the scenario's topics, deletes records, creates, grows and deletes
+//! topics that nobody else uses, describes and alters. Every answer has to fit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::admin::{ConfigOperation, ConfigResource, NewTopic};
-use client::{Admin, Client, IsolationLevel, OffsetSpec};
+use client::{Admin, Client, ClientError, IsolationLevel, OffsetSpec};
 use history::{Partition, What};
 use model::Offset;
 use protocol::{ErrorCode, StrBytes};
 
-use super::{Seat, topic_partition};
+use super::{Seat, text_of, topic_partition};
 use crate::scenario::Scenario;
 use crate::world::World;
 
@@ -63,8 +63,8 @@ pub(super) async fn run(mut seat: Seat) {
         let at = seat.dice.range(0, tasks.len() as u64) as usize;
         match tasks.swap_remove(at) {
             Task::Trim => seat.trim(&client, &admin).await,
-            Task::ShortLived(number) => seat.short_lived(&admin, number).await,
-            Task::Ask => seat.ask(&admin).await,
+            Task::ShortLived(number) => seat.short_lived(&client, &admin, number).await,
+            Task::Ask => seat.ask(&client, &admin).await,
         }
     }
 }
@@ -88,47 +88,71 @@ impl Seat {
         let Some(end) = end else { return };
         let before = self.dice.range(0, end.0.max(0) as u64 + 1) as i64;
         // Written down before it is asked: a request whose answer is lost may have its effect.
-        let asked = What::Trim { partition: partition.clone(), before };
-        self.work.recorder.note(self.node, asked);
-        let answers = admin.delete_records(&BTreeMap::from([(at, Some(Offset(before)))])).await;
-        let answer = answers.into_iter().find_map(|(_, answer)| answer.ok());
-        if let Some(low_watermark) = answer.map(|start| start.0) {
-            self.work.recorder.note(self.node, What::Trimmed { partition, low_watermark });
+        self.work.recorder.note(self.node, What::Trim { partition: partition.clone(), before });
+        let topic = &self.work.scenario.topics[&*partition.topic];
+        let rules = self.work.scenario.rules(topic);
+        // Kafka deletes by request only where it deletes anyway (`ReplicaManager.deleteRecords`).
+        let policy = rules.is_compacted.then_some(ErrorCode::PolicyViolation);
+        // The end may have fallen since.
+        let end_fell = rules.is_lost_with_power.then_some(ErrorCode::OffsetOutOfRange);
+        let fits: Vec<ErrorCode> = policy.into_iter().chain(end_fell).collect();
+        let asked = BTreeMap::from([(at, Some(Offset(before)))]);
+        for (at, answer) in admin.delete_records(&asked).await {
+            if let Ok(start) = &answer {
+                let (partition, low_watermark) = (partition.clone(), start.0);
+                self.work.recorder.note(self.node, What::Trimmed { partition, low_watermark });
+            }
+            self.note_answer(&format!("DeleteRecords of {at} before {before}"), answer, &fits);
         }
     }
 
-    /// Creates a topic and deletes it, however that ends.
-    async fn short_lived(&mut self, admin: &Admin, number: u32) {
-        let name = StrBytes::from(format!("short-lived-{number}").as_str());
-        let partitions = Some(self.dice.range(1, 4) as i32);
-        let topic = NewTopic { partitions, ..NewTopic::default() };
-        drop(admin.create_topics(&BTreeMap::from([(name.clone(), topic)]), false).await);
-        let pause = self.dice.spread(1, 2_000);
-        self.sleep(Duration::from_millis(pause)).await;
-        drop(admin.delete_topics([name]).await);
-    }
-
-    async fn ask(&mut self, admin: &Admin) {
+    async fn ask(&mut self, client: &Client, admin: &Admin) {
         let topics: Vec<String> = self.work.scenario.topics.keys().cloned().collect();
         let topic = self.dice.pick(&topics).clone();
-        match self.dice.range(0, 5) {
-            0 => drop(admin.describe_cluster().await),
-            1 => drop(admin.list_topics().await),
+        match self.dice.range(0, 8) {
+            0 => {
+                let answer = admin.describe_cluster().await;
+                self.note_answer("DescribeCluster", answer, &[]);
+            }
+            1 => drop(self.list(admin).await),
             2 => {
                 let partition = Partition { topic: Arc::from(topic), index: 0 };
-                drop(admin.describe_producers([topic_partition(&partition)]).await);
+                for (at, answer) in admin.describe_producers([topic_partition(&partition)]).await {
+                    self.note_answer(&format!("DescribeProducers of {at}"), answer, &[]);
+                }
             }
             3 => {
                 let resource = ConfigResource::topic(topic.as_str());
-                drop(admin.describe_configs([resource], false).await);
+                for (_, answer) in admin.describe_configs([resource], false).await {
+                    self.note_answer(&format!("DescribeConfigs of {topic}"), answer, &[]);
+                }
             }
-            _ => {
+            4 => {
                 let resource = ConfigResource::topic(topic.as_str());
                 // Something that no record depends on.
                 let set = ConfigOperation::Set(self.dice.range(1, 100_000).to_string());
                 let change = BTreeMap::from([("file.delete.delay.ms".to_owned(), set)]);
-                drop(admin.alter_configs(&BTreeMap::from([(resource, change)]), false).await);
+                let changes = BTreeMap::from([(resource, change)]);
+                for (_, answer) in admin.alter_configs(&changes, false).await {
+                    self.note_answer(&format!("AlterConfigs of {topic}"), answer, &[]);
+                }
             }
+            _ => self.grow(client, admin).await,
+        }
+    }
+
+    fn note_answer<T>(&self, request: &str, answer: Result<T, ClientError>, fits: &[ErrorCode]) {
+        if let Err(error) = answer {
+            self.note_failure(request, &error, fits);
+        }
+    }
+
+    /// A failure that neither the plan explains nor `fits` names is told.
+    pub(super) fn note_failure(&self, request: &str, error: &ClientError, fits: &[ErrorCode]) {
+        let is_fit = error.code().is_some_and(|code| fits.contains(&code));
+        if !is_fit && !self.work.weather.explains_failure(error) {
+            let (request, error) = (request.to_owned(), text_of(error));
+            self.work.recorder.note(self.node, What::UnfitError { request, error });
         }
     }
 }

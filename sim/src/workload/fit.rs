@@ -2,6 +2,7 @@
 //!
 //! In: the plan. Out: [`Weather`], which every client asks before it calls an answer unfit.
 
+use client::ClientError;
 use protocol::ErrorCode;
 
 use crate::plan::{Action, Family, Fault};
@@ -64,6 +65,18 @@ impl Weather {
             // Retriable for Kafka's clients, who blame the network; here the bytes arrive whole.
             ErrorCode::CorruptMessage => false,
             _ => code.is_retriable(),
+        }
+    }
+
+    /// Whether `error` says no more than that, or is no answer at all.
+    pub(super) fn explains_failure(self, error: &ClientError) -> bool {
+        match error {
+            ClientError::Broker(error) => self.explains(error.code),
+            ClientError::TimedOut { last: Some(last), .. } => self.explains_failure(last),
+            ClientError::Request(error) => error.is_retriable(),
+            ClientError::TimedOut { last: None, .. }
+            | ClientError::UnknownTopic { .. }
+            | ClientError::UnknownPartition { .. } => true,
         }
     }
 }

@@ -8,6 +8,8 @@
 
 mod admin;
 mod fit;
+mod lives;
+mod own_topics;
 mod produce;
 mod read;
 mod recorder;
@@ -20,12 +22,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::backoff::Backoff;
-use client::{Client, ClientConfig, TopicPartition};
+use client::{Admin, Client, ClientConfig, TopicPartition};
 use history::{Partition, Promise, RecordId};
 use protocol::StrBytes;
 use runtime::Runtime;
 
 pub use admin::create_topics;
+pub use lives::Finding;
 pub use read::read_all;
 pub use recorder::Recorder;
 
@@ -36,6 +39,7 @@ use crate::plan::{Dice, draw};
 use crate::scenario::Scenario;
 use crate::world::{Nanos, NodeId, World};
 use fit::Weather;
+use lives::Lives;
 
 /// One acknowledgement in so many is held against the disk.
 const LOOK_ONE_IN: u32 = 8;
@@ -102,6 +106,8 @@ pub struct Work {
     roles: Vec<Role>,
     /// What the plan's faults explain.
     weather: Weather,
+    /// The topics that come and go.
+    lives: Lives,
 }
 
 impl Work {
@@ -145,6 +151,7 @@ impl Work {
             disks,
             not_durable: Mutex::default(),
             weather,
+            lives: Lives::default(),
         }
     }
 
@@ -226,6 +233,22 @@ impl Work {
     /// Acknowledged records that were not on stable storage at that moment.
     pub fn not_durable(&self) -> Vec<NotDurable> {
         self.not_durable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks which topics there are, until it is told, and looks whether one came back.
+    pub async fn look_at_topics(&self, client: &Client) {
+        let (admin, known) = (Admin::new(client), self.lives.known());
+        loop {
+            if let Ok(listed) = admin.list_topics().await {
+                return self.lives.look(&known, &listed, self.world.now());
+            }
+            self.world.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Topics that are not as they were said to be.
+    pub fn topic_findings(&self) -> Vec<Finding> {
+        self.lives.findings()
     }
 
     /// Takes up to `most` records from a client's share.
@@ -350,4 +373,15 @@ fn topic_partition(partition: &Partition) -> TopicPartition {
 /// Partitions by their names on the wire.
 fn by_wire_name(partitions: &[Partition]) -> BTreeMap<TopicPartition, Partition> {
     partitions.iter().map(|partition| (topic_partition(partition), partition.clone())).collect()
+}
+
+/// The error with its causes.
+fn text_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

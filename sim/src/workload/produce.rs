@@ -10,7 +10,7 @@ use history::{Outcome, Partition, Promise, RecordId, What, value_of};
 use model::PartitionIndex;
 use protocol::{ErrorCode, StrBytes, records::Compression};
 
-use super::{Seat, Work};
+use super::{Seat, Work, text_of};
 use crate::world::NodeId;
 
 /// Most records of one burst.
@@ -155,17 +155,6 @@ impl Sender {
             _ => self.unknown(&text_of(error)),
         }
     }
-}
-
-/// The error with its causes.
-fn text_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn is_about_the_record(code: ErrorCode) -> bool {
