@@ -122,6 +122,8 @@ pub struct WorkloadSpec {
     pub value_bytes_max: u32,
     /// How many different keys there are, in topics that are compacted.
     pub keys: u32,
+    /// In topics that are compacted one record in so many has no value; 0 for none.
+    pub tombstone_one_in: u32,
     /// How often a client asks for records to be deleted, in all.
     pub trims: u32,
     /// How often a topic that nothing else uses is created, written to and deleted.
@@ -144,6 +146,7 @@ impl Default for WorkloadSpec {
             readers: 2,
             value_bytes_max: 200,
             keys: 20,
+            tombstone_one_in: 0,
             trims: 0,
             short_lived_topics: 0,
             admin_requests: 0,

@@ -287,7 +287,7 @@ impl Stage {
         let partitions = self.work.whole_partitions();
         let mut stored = BTreeMap::new();
         self.work.recorder.begin_read();
-        let read = async { stored = read_all(&self.world, client, &partitions).await };
+        let read = async { stored = read_all(&self.work.recorder, client, &partitions).await };
         let deadline = self.world.now() + nanos(HEALING);
         if !self.within(deadline, "read everything", read).await {
             return false;

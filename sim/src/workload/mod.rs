@@ -9,6 +9,7 @@
 mod admin;
 mod fit;
 mod lives;
+mod looks;
 mod own_topics;
 mod produce;
 mod read;
@@ -36,7 +37,7 @@ use crate::damage::damaged_logs;
 use crate::disk::SimDisk;
 use crate::durable::is_durable;
 use crate::plan::{Dice, draw};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, TopicSpec};
 use crate::world::{Nanos, NodeId, World};
 use fit::Weather;
 use lives::Lives;
@@ -134,7 +135,12 @@ impl Work {
         }
         let left = AtomicU32::new(scenario.workload.stop_after.unwrap_or(u32::MAX));
         let finished = roles.iter().map(|_| AtomicBool::new(false)).collect();
-        let recorder = Recorder::new(world);
+        let stamps = |topic: &&TopicSpec| {
+            let kind = topic.config.get("message.timestamp.type");
+            kind.is_some_and(|kind| kind == "LogAppendTime")
+        };
+        let stamped = scenario.topics.iter().filter(|(_, topic)| stamps(topic));
+        let recorder = Recorder::new(world, stamped.map(|(name, _)| name.clone()).collect());
         for (name, topic) in &scenario.topics {
             recorder.topic(&Arc::from(name.as_str()), scenario.rules(topic));
         }

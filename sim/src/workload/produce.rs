@@ -10,6 +10,7 @@ use history::{Outcome, Partition, Promise, RecordId, What, value_of};
 use model::PartitionIndex;
 use protocol::{ErrorCode, StrBytes, records::Compression};
 
+use super::looks::Looks;
 use super::{Seat, Work, text_of};
 use crate::world::NodeId;
 
@@ -102,18 +103,24 @@ fn config(seat: &mut Seat, promise: Promise) -> ProducerConfig {
 }
 
 fn record(seat: &mut Seat, id: RecordId, partition: &Partition) -> ProducerRecord {
-    let filling = seat.work.scenario.workload.value_bytes_max;
-    let keys = u64::from(seat.work.scenario.workload.keys.max(1));
+    let work = Arc::clone(&seat.work);
+    let keys = u64::from(work.scenario.workload.keys.max(1));
     let key = seat.dice.range(0, keys) as u32;
-    let topic = &seat.work.scenario.topics[&*partition.topic];
-    let key = seat.work.scenario.rules(topic).is_compacted.then_some(key);
-    seat.work.recorder.send(seat.node, id, partition, key);
+    let is_compacted = work.scenario.rules(&work.scenario.topics[&*partition.topic]).is_compacted;
+    let key = is_compacted.then_some(key);
+    let tombstones = u64::from(work.scenario.workload.tombstone_one_in);
+    let is_tombstone = is_compacted && tombstones > 0 && seat.dice.one_in(tombstones);
+    let looks = Looks::of(id, key, seat.runtime.clock.wall(), is_tombstone);
+    work.recorder.looks(id, &looks);
+    work.recorder.send(seat.node, id, partition, key);
+    let filling = work.scenario.workload.value_bytes_max;
     ProducerRecord {
         topic: StrBytes::from(&*partition.topic),
         partition: Some(PartitionIndex(partition.index)),
-        key: key.map(|key| Bytes::from(format!("key-{key}"))),
-        value: Some(Bytes::from(value_of(id, filling))),
-        ..ProducerRecord::default()
+        key: looks.key,
+        value: (!is_tombstone).then(|| Bytes::from(value_of(id, filling))),
+        headers: looks.headers,
+        timestamp: Some(looks.timestamp),
     }
 }
 

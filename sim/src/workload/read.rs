@@ -9,11 +9,11 @@ use client::consumer::OffsetReset;
 use client::{
     Client, Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetSpec, TopicPartition,
 };
-use history::{Partition, Seen, Stored, What, read_value};
+use history::{Partition, Seen, Stored, What};
 use model::Offset;
 
-use super::{Seat, by_wire_name};
-use crate::world::World;
+use super::looks::Read;
+use super::{Recorder, Seat, by_wire_name};
 
 /// One poll in so many is followed by a jump of the reader, or a look at the bounds.
 const JUMP_ONE_IN: u64 = 200;
@@ -83,7 +83,7 @@ impl Seat {
         partitions: &BTreeMap<TopicPartition, Partition>,
         records: &[ConsumerRecord],
     ) {
-        for (at, seen) in by_partition(records) {
+        for (at, seen) in by_partition(&self.work.recorder, records) {
             self.work.recorder.poll(self.node, reader, &partitions[&at], seen);
         }
     }
@@ -147,10 +147,13 @@ async fn bounds(
     known.collect()
 }
 
-fn by_partition(records: &[ConsumerRecord]) -> BTreeMap<TopicPartition, Vec<Seen>> {
+fn by_partition(
+    recorder: &Recorder,
+    records: &[ConsumerRecord],
+) -> BTreeMap<TopicPartition, Vec<Seen>> {
     let mut sorted: BTreeMap<TopicPartition, Vec<Seen>> = BTreeMap::new();
     for record in records {
-        let content = read_value(record.value.as_deref().unwrap_or_default());
+        let content = recorder.content(&record.at.topic, &Read::of(record));
         let seen = Seen { offset: record.offset.0, content };
         sorted.entry(record.at.clone()).or_default().push(seen);
     }
@@ -160,11 +163,11 @@ fn by_partition(records: &[ConsumerRecord]) -> BTreeMap<TopicPartition, Vec<Seen
 /// Reads every partition from its start to its end and returns what is there. Goes on for ever when
 /// the cluster does not answer: the caller has the clock.
 pub async fn read_all(
-    world: &World,
+    recorder: &Recorder,
     client: &Client,
     partitions: &[Partition],
 ) -> BTreeMap<Partition, Stored> {
-    let names = by_wire_name(partitions);
+    let (world, names) = (recorder.world(), by_wire_name(partitions));
     let mut stored = BTreeMap::new();
     let (starts, ends) = loop {
         let starts = bounds(client, &names, OffsetSpec::Earliest).await;
@@ -188,7 +191,7 @@ pub async fn read_all(
     while !is_read(&consumer) {
         match consumer.poll(Duration::from_millis(500)).await {
             Ok(records) => {
-                for (at, seen) in by_partition(&records) {
+                for (at, seen) in by_partition(recorder, &records) {
                     let below = seen.into_iter().filter(|seen| seen.offset < ends[&at]);
                     if let Some(stored) = stored.get_mut(&names[&at]) {
                         stored.records.extend(below);

@@ -1,11 +1,14 @@
 //! The history of a run while it is written.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use history::{
-    Event, History, Outcome, Partition, Producer, Promise, RecordId, Rules, Seen, Stored, What,
+    Content, Event, History, Outcome, Partition, Producer, Promise, RecordId, Rules, Seen, Stored,
+    What,
 };
 
+use super::looks::{Looks, Read};
 use crate::world::trace::digest;
 use crate::world::{Kind, NodeId, World};
 
@@ -14,12 +17,21 @@ use crate::world::{Kind, NodeId, World};
 pub struct Recorder {
     world: World,
     history: Arc<Mutex<History>>,
+    looks: Arc<Mutex<BTreeMap<RecordId, Looks>>>,
+    /// Topics whose records have the time at which the broker got them.
+    stamped: Arc<BTreeSet<String>>,
 }
 
 impl Recorder {
-    /// An empty history.
-    pub fn new(world: &World) -> Recorder {
-        Recorder { world: world.clone(), history: Arc::default() }
+    /// An empty history. The broker's clock counts in the topics of `stamped`.
+    pub fn new(world: &World, stamped: BTreeSet<String>) -> Recorder {
+        let (history, looks) = (Arc::default(), Arc::default());
+        Recorder { world: world.clone(), history, looks, stamped: Arc::new(stamped) }
+    }
+
+    /// The world.
+    pub fn world(&self) -> &World {
+        &self.world
     }
 
     /// The history so far.
@@ -46,6 +58,19 @@ impl Recorder {
         let words = [1, u64::from(id.producer), u64::from(id.sequence)];
         self.world.record(Kind::Client, Some(node), &words, || format!("send {id} to {partition}"));
         self.push(What::Send { id, partition: partition.clone(), key });
+    }
+
+    /// How a record looks that is to be sent.
+    pub(super) fn looks(&self, id: RecordId, looks: &Looks) {
+        let mut all = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(id, looks.clone());
+    }
+
+    /// Which record was read from `topic`, and whether it is as it was sent.
+    pub(super) fn content(&self, topic: &str, read: &Read<'_>) -> Content {
+        let Content::Record(id) = read.named() else { return read.named() };
+        let all = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        read.content(all.get(&id), self.stamped.contains(topic))
     }
 
     /// A producer on `node` told what became of a record.

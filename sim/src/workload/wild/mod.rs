@@ -24,6 +24,7 @@ use protocol::records::{BatchBuilder, BatchOptions, RecordParts};
 use protocol::{ErrorCode, Records, StrBytes};
 
 use super::Seat;
+use super::looks::Looks;
 use crate::plan::Dice;
 use crate::world::Kind;
 use wire::NoAnswer;
@@ -126,12 +127,12 @@ impl Act {
             let id = RecordId { producer: order.sender, sequence };
             let keys = u64::from(work.scenario.workload.keys.max(1));
             let key = is_keyed.then(|| self.seat.dice.range(0, keys) as u32);
+            let looks = Looks::of(id, key, now, false);
+            work.recorder.looks(id, &looks);
             work.recorder.send(node, id, partition, key);
-            let key = key.map(|key| format!("key-{key}").into_bytes());
             let value = value_of(id, work.scenario.workload.value_bytes_max.min(200));
-            let parts =
-                RecordParts { key: key.as_deref(), value: Some(&value), ..RecordParts::default() };
-            builder.append(now, &parts);
+            let (key, headers) = (looks.key.as_deref(), &*looks.raw_headers());
+            builder.append(looks.timestamp, &RecordParts { key, value: Some(&value), headers });
             ids.push(id);
         }
         let batch = builder.finish().expect("no codec is asked for its level");

@@ -1,15 +1,16 @@
 //! The oldest versions that are served, asked and answered by the book.
 
-use history::{Content, Partition, Seen, What, read_value};
+use history::{Partition, Seen, What};
 use model::Offset;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::fetch_response::PartitionData;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::{FetchRequest, ListOffsetsRequest, MetadataRequest};
-use protocol::records::{Batch, BatchError, Scratch};
+use protocol::records::{Batch, BatchError, Scratch, TimestampType};
 use protocol::{ErrorCode, StrBytes};
 
+use super::super::looks::Read;
 use super::wire::Wire;
 use super::{Act, PRODUCE_VERSIONS};
 
@@ -148,7 +149,7 @@ impl Act {
 
     /// What was fetched is what a reader of its own has read.
     fn look_at_records(&self, partition: &Partition, start: i64, found: &PartitionData) {
-        let seen = match seen(found, Offset(start)) {
+        let seen = match self.seen(&partition.topic, found, Offset(start)) {
             Ok(seen) => seen,
             Err(error) => return self.unfit(error.to_string()),
         };
@@ -158,23 +159,30 @@ impl Act {
         recorder.note(node, What::Seek { reader, partition: partition_named, offset: start });
         recorder.poll(node, reader, partition, seen);
     }
-}
 
-/// The records from `start` on; a batch that is cut off at the end is no fault (Fetch before version
-/// 3 knew no other way, and brokers may still).
-fn seen(found: &PartitionData, start: Offset) -> Result<Vec<Seen>, BatchError> {
-    let mut rest = found.records.as_ref().map(protocol::Records::to_bytes).unwrap_or_default();
-    let mut scratch = Scratch::new();
-    let mut seen = Vec::new();
-    while let Some(batch) = Batch::split_first(&mut rest)? {
-        batch.verify_crc()?;
-        for record in &batch.records(BATCH_BYTES_MAX, &mut scratch)? {
-            let record = record?;
-            if start <= record.offset {
-                let content: Content = read_value(record.value.unwrap_or_default());
-                seen.push(Seen { offset: record.offset.0, content });
+    /// The records from `start` on; what is cut off at the end is no fault: `max_bytes` may end
+    /// inside a batch.
+    fn seen(
+        &self,
+        topic: &str,
+        found: &PartitionData,
+        start: Offset,
+    ) -> Result<Vec<Seen>, BatchError> {
+        let mut rest = found.records.as_ref().map(protocol::Records::to_bytes).unwrap_or_default();
+        let mut scratch = Scratch::new();
+        let mut seen = Vec::new();
+        while let Some(batch) = Batch::split_first(&mut rest)? {
+            batch.verify_crc()?;
+            let stamped = batch.header.attributes.timestamp_type() == TimestampType::LogAppendTime;
+            for record in &batch.records(BATCH_BYTES_MAX, &mut scratch)? {
+                let record = record?;
+                if start <= record.offset {
+                    let read = Read::raw(&record, stamped);
+                    let content = self.seat.work.recorder.content(topic, &read);
+                    seen.push(Seen { offset: record.offset.0, content });
+                }
             }
         }
+        Ok(seen)
     }
-    Ok(seen)
 }
