@@ -10,6 +10,7 @@ mod admin;
 mod fit;
 mod lives;
 mod looks;
+mod lookups;
 mod own_topics;
 mod produce;
 mod read;

@@ -7,28 +7,41 @@ use std::time::Duration;
 use client::consumer::ConsumerError;
 use client::consumer::OffsetReset;
 use client::{
-    Client, Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetSpec, TopicPartition,
+    Client, ClientError, Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetSpec,
+    TopicPartition,
 };
 use history::{Partition, Seen, Stored, What};
 use model::Offset;
 
 use super::looks::Read;
+use super::lookups::Times;
 use super::{Recorder, Seat, by_wire_name};
 
-/// One poll in so many is followed by a jump of the reader, or a look at the bounds.
+/// One poll in so many is followed by a jump of the reader, or a look at the bounds, or by time.
 const JUMP_ONE_IN: u64 = 200;
 const BOUNDS_ONE_IN: u64 = 20;
+const LOOK_UP_ONE_IN: u64 = 40;
+
+/// How a reader goes about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// Polls at once.
+    Quick,
+    /// Polls now and then, with little room: what it does not take waits at the broker.
+    Slow,
+    /// Has room for nothing: a broker returns one batch all the same (KIP-74).
+    Tiny,
+}
+
+/// A slow reader pauses so long at most, in milliseconds.
+const PAUSE_MAX: u64 = 3_000;
 
 pub(super) async fn run(mut seat: Seat, reader: u32) {
     let client = seat.client();
     let partitions = by_wire_name(&seat.work.partitions());
-    let config = ConsumerConfig {
-        offset_reset: OffsetReset::Error,
-        fetch_wait_max: Duration::from_millis(seat.dice.range(1, 500)),
-        partition_fetch_bytes_max: seat.dice.spread(1, 100_000) as i32,
-        poll_records_max: seat.dice.spread(1, 500) as usize,
-        ..ConsumerConfig::default()
-    };
+    let habit = *seat.dice.pick(&[Habit::Quick, Habit::Quick, Habit::Slow, Habit::Tiny]);
+    let config = config(&mut seat, habit);
+    let mut times = Times::default();
     let mut consumer = Consumer::new(&client, config);
     consumer.assign(partitions.keys().cloned());
     for (at, partition) in &partitions {
@@ -36,7 +49,10 @@ pub(super) async fn run(mut seat: Seat, reader: u32) {
     }
     loop {
         match consumer.poll(Duration::from_millis(300)).await {
-            Ok(records) => seat.note_records(reader, &partitions, &records),
+            Ok(records) => {
+                seat.note_records(reader, &partitions, &records);
+                times.learn(&records, |at| seat.is_lasting(&at.topic));
+            }
             Err(error) => seat.note_error(reader, &mut consumer, &partitions, &error).await,
         }
         if seat.dice.one_in(JUMP_ONE_IN) {
@@ -47,6 +63,34 @@ pub(super) async fn run(mut seat: Seat, reader: u32) {
         if seat.dice.one_in(BOUNDS_ONE_IN) {
             seat.note_bounds(&client, &partitions).await;
         }
+        if seat.dice.one_in(LOOK_UP_ONE_IN) {
+            seat.look_up(&client, &times, &partitions).await;
+        }
+        if habit == Habit::Slow {
+            let pause = seat.dice.spread(1, PAUSE_MAX);
+            seat.sleep(Duration::from_millis(pause)).await;
+        }
+    }
+}
+
+fn config(seat: &mut Seat, habit: Habit) -> ConsumerConfig {
+    let base = ConsumerConfig {
+        offset_reset: OffsetReset::Error,
+        fetch_wait_max: Duration::from_millis(seat.dice.range(1, 500)),
+        partition_fetch_bytes_max: seat.dice.spread(1, 100_000) as i32,
+        poll_records_max: seat.dice.spread(1, 500) as usize,
+        ..ConsumerConfig::default()
+    };
+    match habit {
+        Habit::Quick => base,
+        Habit::Slow => {
+            ConsumerConfig { fetch_bytes_max: seat.dice.spread(1, 4_000) as i32, ..base }
+        }
+        Habit::Tiny => ConsumerConfig {
+            fetch_bytes_max: seat.dice.spread(1, 200) as i32,
+            partition_fetch_bytes_max: 1,
+            ..base
+        },
     }
 }
 
@@ -111,9 +155,16 @@ impl Seat {
                 }
                 self.sleep(Duration::from_millis(100)).await;
             }
-            ConsumerError::Refused { .. }
-            | ConsumerError::Lookup { .. }
-            | ConsumerError::NotAssigned { .. } => self.sleep(Duration::from_millis(50)).await,
+            ConsumerError::Refused { at, source } => {
+                let error = ClientError::Broker(source.clone());
+                self.note_failure(&format!("Fetch of {at}"), &error, &[]);
+                self.sleep(Duration::from_millis(50)).await;
+            }
+            ConsumerError::Lookup { at, source } => {
+                self.note_failure(&format!("ListOffsets of {at}"), source, &[]);
+                self.sleep(Duration::from_millis(50)).await;
+            }
+            ConsumerError::NotAssigned { at } => unreachable!("{at} is assigned"),
         }
     }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use history::{Partition, Promise};
 use model::{ProducerEpoch, ProducerId, Sequence};
-use protocol::ErrorCode;
-use protocol::messages::{InitProducerIdRequest, ProduceRequest};
+use protocol::messages::describe_producers_request::TopicRequest;
+use protocol::messages::{DescribeProducersRequest, InitProducerIdRequest, ProduceRequest};
 use protocol::records::BatchOptions;
+use protocol::{ErrorCode, StrBytes};
 
 use super::wire::Wire;
 use super::{Act, Lot, Order, Settled, answered};
@@ -46,13 +47,49 @@ impl Act {
         let Some(partition) = self.partition(keeps) else { return };
         self.begin(format!("InitProducerId, for {partition}"));
         let Some(mut hand) = self.hand(partition).await else { return };
-        match self.seat.dice.range(0, 6) {
+        let done = match self.seat.dice.range(0, 6) {
             0 => self.repeat(&mut hand).await,
             1 | 2 => self.same_sequence_other_count(&mut hand).await,
             3 => self.gap(&mut hand).await,
             4 => self.older_epoch(&mut hand).await,
             _ => self.all_in_flight_again(&mut hand).await,
         };
+        if done.is_some() {
+            self.describe(&mut hand).await;
+        }
+    }
+
+    /// What the broker remembers of `hand`, all of whose batches it has answered (KIP-664).
+    async fn describe(&mut self, hand: &mut Hand) -> Option<()> {
+        self.begin(format!("DescribeProducers of {}", hand.partition));
+        if hand.wire.is_none() {
+            hand.wire = self.connected().await;
+        }
+        let name = StrBytes::from(&*hand.partition.topic);
+        let partition_indexes = vec![hand.partition.index];
+        let topic = TopicRequest { name, partition_indexes, ..Default::default() };
+        let request = DescribeProducersRequest { topics: vec![topic], ..Default::default() };
+        let response = hand.wire.as_mut()?.call(&request, 0).await;
+        let response = response.map_err(|missing| self.missed(&missing)).ok()?;
+        let Some(partition) = response.topics.first().and_then(|topic| topic.partitions.first())
+        else {
+            self.unfit("without the partition");
+            return None;
+        };
+        let code = ErrorCode::from_code(partition.error_code);
+        if code.is_error() {
+            if !self.seat.work.weather.explains(code) {
+                self.unfit(code.to_string());
+            }
+            return None;
+        }
+        let found = partition.active_producers.iter().find(|it| it.producer_id == hand.id.0);
+        let found = found.map(|it| (it.producer_epoch, it.last_sequence));
+        let expected = (i32::from(hand.epoch.0), hand.next.0 - 1);
+        if found != Some(expected) {
+            self.unfit(format!("epoch and last sequence {found:?}, not {expected:?}"));
+        }
+        Some(())
     }
 
     async fn hand(&mut self, partition: Partition) -> Option<Hand> {
