@@ -122,7 +122,8 @@ pub struct WorkloadSpec {
     pub value_bytes_max: u32,
     /// How many different keys there are, in topics that are compacted.
     pub keys: u32,
-    /// In topics that are compacted one record in so many has no value; 0 for none.
+    /// In topics that are compacted one record in so many has no value; 0 for none. No check knows
+    /// that such a record goes after `delete.retention.ms`: that has to be beyond the run's end.
     pub tombstone_one_in: u32,
     /// How often a client asks for records to be deleted, in all.
     pub trims: u32,

@@ -1,5 +1,5 @@
-//! What is known of topics that come and go: which were deleted for good, how far one has grown, and
-//! what contradicts that.
+//! What is known of topics that come and go: which were deleted for good, how far one has grown,
+//! and what contradicts that.
 //!
 //! A topic is known by its id. An acknowledged deletion is of that id, whatever else requests that
 //! were on their way for long do to its name; and only the administrator writes to its topics.

@@ -1,8 +1,9 @@
-//! An idempotent producer by hand: batches that come again, that come with other records, that leave
-//! a gap, that come from an older epoch (KIP-98, `ProducerAppendInfo`).
+//! An idempotent producer by hand: batches that come again, that come with other records, that
+//! leave a gap, that come from an older epoch (KIP-98, `ProducerAppendInfo`).
 //!
 //! Its own records are those of an idempotent producer of the history; what must be refused belongs
-//! to another one, so that a broker that takes it for something it knows loses acknowledged records.
+//! to another one, so that a broker that takes it for something it knows loses what it has
+//! acknowledged.
 
 use std::time::Duration;
 
