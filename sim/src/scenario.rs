@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Action, Family, Fault};
 use crate::runtime::DRIFT_PPM_MIN;
+use crate::workload::AGE_MAX_MS;
 
 /// How long records are kept where nothing says so: Kafka's `log.retention.hours`.
 const WEEK_MS: u64 = 7 * 24 * HOUR_MS;
@@ -22,8 +23,9 @@ const RETENTION_TIMES: &[(&str, u64)] =
     &[("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", HOUR_MS)];
 
 /// What a record takes besides its filling: the header of a batch (61) and of a record (up to 30), its
-/// name in its value (up to 45), its key (up to 20), and the frame of a codec.
-const RECORD_BYTES_BESIDES: u64 = 240;
+/// name in its value or in a header (up to 55), its key (up to 20), its headers (up to 60), and the
+/// frame of a codec.
+const RECORD_BYTES_BESIDES: u64 = 300;
 /// The filling of the records that prove life after the faults.
 pub const PROBE_BYTES_MAX: u64 = 20;
 
@@ -282,7 +284,10 @@ impl Scenario {
         let is_deleting = policy.contains("delete");
         history::Rules {
             is_compacted: policy.contains("compact"),
-            retention_ms: retention_ms.filter(|_| is_deleting),
+            // Records are older than their sending by up to so much.
+            retention_ms: retention_ms
+                .filter(|_| is_deleting)
+                .map(|ms| ms.saturating_sub(AGE_MAX_MS)),
             retention_bytes: retention_bytes.filter(|_| is_deleting),
             record_bytes_max: self.record_bytes_max(),
             is_lost_with_power: durability.is_some_and(|(value, _)| value == "os"),

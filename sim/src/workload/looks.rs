@@ -16,7 +16,7 @@ use protocol::records::{Record, RecordHeader};
 const NAME: &str = "name";
 
 /// Records are at most so much older than the clock of who sends them.
-const AGE_MAX_MS: u64 = 500;
+pub const AGE_MAX_MS: u64 = 500;
 
 /// A record as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,6 +31,7 @@ use runtime::Runtime;
 
 pub use admin::create_topics;
 pub use lives::Finding;
+pub use looks::AGE_MAX_MS;
 pub use read::read_all;
 pub use recorder::Recorder;
 

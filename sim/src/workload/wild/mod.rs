@@ -113,7 +113,8 @@ impl Act {
     }
 
     fn rules(&self, partition: &Partition) -> history::Rules {
-        self.seat.work.scenario.topics[&*partition.topic].rules()
+        let scenario = &self.seat.work.scenario;
+        scenario.rules(&scenario.topics[&*partition.topic])
     }
 
     /// Records, told to the history, as one batch.
@@ -141,7 +142,9 @@ impl Act {
 
     /// A producer of the history that sends everything once.
     fn sender(&self, promise: Promise) -> u32 {
-        self.seat.work.recorder.producer(promise)
+        // Its frames say in which order they come, and mean it.
+        const IN_FLIGHT: usize = 5;
+        self.seat.work.recorder.producer(promise, IN_FLIGHT)
     }
 
     /// What an answer says of the one lot that was sent.
