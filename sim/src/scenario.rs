@@ -318,6 +318,8 @@ fn fault_in_action(action: &Action) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use history::Rules;
+
     use super::*;
 
     fn parse(plan: &str) -> Result<Scenario, String> {
@@ -368,5 +370,33 @@ mod tests {
                 }
             }
         }
+    fn rules(topic: &str, brokers: &str) -> Rules {
+        let text = format!(
+            "story = \"a test\"\n[topics.orders.config]\n{topic}\n[cluster.settings]\n{brokers}"
+        );
+        let scenario = Scenario::parse("test", &text).expect("the text is a scenario");
+        Rules { record_bytes_max: 0, ..scenario.rules(&scenario.topics["orders"]) }
+    }
+
+    #[test]
+    fn a_topic_comes_before_its_brokers_and_they_before_the_defaults() {
+        let week = Rules { retention_ms: Some(WEEK_MS), ..Rules::default() };
+        assert_eq!(rules("", ""), week);
+        let hours = Rules { retention_ms: Some(2 * HOUR_MS), ..Rules::default() };
+        assert_eq!(rules("", "'log.retention.hours' = '2'"), hours);
+        let minutes = "'log.retention.minutes' = '120'\n'log.retention.hours' = '9'";
+        assert_eq!(rules("", minutes), hours);
+        assert_eq!(rules("'retention.ms' = '7200000'", "'log.retention.ms' = '1'"), hours);
+        let bytes = "'log.retention.bytes' = '4000'\n'log.retention.ms' = '-1'";
+        let bounded = Rules { retention_bytes: Some(4000), ..Rules::default() };
+        assert_eq!(rules("", bytes), bounded);
+        assert_eq!(rules("'retention.bytes' = '-1'", bytes), Rules::default());
+        let compacted = Rules { is_compacted: true, ..Rules::default() };
+        assert_eq!(rules("", "'log.cleanup.policy' = 'compact'"), compacted);
+        let both = Rules { is_compacted: true, ..week };
+        assert_eq!(rules("'cleanup.policy' = 'compact,delete'", ""), both);
+        let cached = Rules { is_lost_with_power: true, ..week };
+        assert_eq!(rules("", "'klamm.durability' = 'os'"), cached);
+        assert_eq!(rules("'klamm.durability' = 'fsync'", "'klamm.durability' = 'os'"), week);
     }
 }
