@@ -34,8 +34,8 @@ pub(super) async fn settle(
     let file = path.join(FILE);
     let Some(properties) = read(runtime, &file).await? else {
         let cluster_id =
-            cluster_id.unwrap_or_else(|| random_uuid(runtime, "cluster-id").to_string());
-        let directory_id = random_uuid(runtime, "directory-id");
+            cluster_id.unwrap_or_else(|| random_uuid(runtime, "cluster-id", 0).to_string());
+        let directory_id = random_uuid(runtime, "directory-id", 0);
         let identity = Identity { cluster_id, node_id, directory_id };
         write(runtime, &file, &identity).await?;
         return Ok((identity, false));
@@ -58,7 +58,7 @@ pub(super) async fn settle(
     }
     let directory_id = match properties.get("directory.id") {
         Some(id) => id.parse().map_err(|_| bad(format!("directory.id `{id}`")))?,
-        None => random_uuid(runtime, "directory-id"),
+        None => random_uuid(runtime, "directory-id", 0),
     };
     Ok((Identity { cluster_id: found, node_id, directory_id }, by_kafka))
 }

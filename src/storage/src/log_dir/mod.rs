@@ -100,6 +100,8 @@ pub(crate) struct Inner {
 #[derive(Default)]
 struct State {
     open: BTreeMap<LogName, Slot>,
+    /// How many directories were renamed: each gets a name of its own.
+    renamed: u64,
     /// Of logs that are not open.
     recovery_points: OffsetsByLog,
     log_starts: OffsetsByLog,
@@ -288,11 +290,16 @@ impl LogDir {
     async fn rename_away(&self, name: &LogName, suffix: &str) -> Result<PathBuf, LogDirError> {
         let inner = &self.inner;
         let disk = &inner.runtime.disk;
-        if inner.lock().open.contains_key(name) {
-            return Err(LogDirError::LogOpen(name.clone()));
-        }
+        let nth = {
+            let mut state = inner.lock();
+            if state.open.contains_key(name) {
+                return Err(LogDirError::LogOpen(name.clone()));
+            }
+            state.renamed += 1;
+            state.renamed
+        };
         let from = inner.path.join(name.to_string());
-        let unique = random_uuid(&inner.runtime, "delete");
+        let unique = random_uuid(&inner.runtime, "delete", nth);
         let to = inner.path.join(renamed_dir_name(name, unique, suffix));
         disk.rename(&from, &to).await.map_err(DiskError::at("rename", &from))?;
         disk.sync_dir(&inner.path).await.map_err(DiskError::at("sync", &inner.path))?;
@@ -488,8 +495,8 @@ async fn exists(runtime: &Runtime, dir: &Path) -> Result<bool, DiskError> {
 }
 
 /// A random id whose text does not start with `-`, which command lines would take for an option.
-fn random_uuid(runtime: &Runtime, concern: &str) -> Uuid {
-    let mut random = runtime.random.stream(concern, 0);
+fn random_uuid(runtime: &Runtime, concern: &str, key: u64) -> Uuid {
+    let mut random = runtime.random.stream(concern, key);
     loop {
         let mut bytes = [0; 16];
         random.fill_bytes(&mut bytes);
