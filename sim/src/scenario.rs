@@ -370,12 +370,16 @@ mod tests {
                 }
             }
         }
+    }
+
     fn rules(topic: &str, brokers: &str) -> Rules {
         let text = format!(
             "story = \"a test\"\n[topics.orders.config]\n{topic}\n[cluster.settings]\n{brokers}"
         );
         let scenario = Scenario::parse("test", &text).expect("the text is a scenario");
-        Rules { record_bytes_max: 0, ..scenario.rules(&scenario.topics["orders"]) }
+        let rules = scenario.rules(&scenario.topics["orders"]);
+        let retention_ms = rules.retention_ms.map(|ms| ms + AGE_MAX_MS);
+        Rules { record_bytes_max: 0, retention_ms, ..rules }
     }
 
     #[test]

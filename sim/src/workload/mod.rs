@@ -101,6 +101,7 @@ pub struct Work {
     shares: Vec<AtomicU32>,
     /// How many records may be sent yet by all together.
     left: AtomicU32,
+    is_closing: AtomicBool,
     /// The brokers' disks, for a look at what an acknowledgement stands for.
     disks: Vec<SimDisk>,
     not_durable: Mutex<Vec<NotDurable>>,
@@ -154,6 +155,7 @@ impl Work {
             brokers,
             shares,
             left,
+            is_closing: AtomicBool::new(false),
             finished,
             roles,
             disks,
@@ -184,8 +186,14 @@ impl Work {
         self.partitions().into_iter().filter(|at| !damaged.contains_key(at)).collect()
     }
 
+    /// Whether nothing is sent any more.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
     /// No producer takes more records from its share.
     pub fn stop_sending(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
         for share in &self.shares {
             share.store(0, Ordering::Relaxed);
         }

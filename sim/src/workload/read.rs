@@ -66,7 +66,8 @@ pub(super) async fn run(mut seat: Seat, reader: u32) {
         if seat.dice.one_in(LOOK_UP_ONE_IN) {
             seat.look_up(&client, &times, &partitions).await;
         }
-        if habit == Habit::Slow {
+        // When nothing is sent any more, everybody hurries to the end.
+        if habit == Habit::Slow && !seat.work.is_closing() {
             let pause = seat.dice.spread(1, PAUSE_MAX);
             seat.sleep(Duration::from_millis(pause)).await;
         }
@@ -148,11 +149,10 @@ impl Seat {
                 consumer.seek_to_beginning(at).expect("the partition is assigned");
             }
             ConsumerError::Corrupt { at, offset, source } => {
-                if !self.work.damaged().contains_key(&partitions[at]) {
-                    let request = format!("Fetch of {at} at {}", offset.0);
-                    let error = source.to_string();
-                    self.work.recorder.note(self.node, What::UnfitError { request, error });
-                }
+                // Also of a damaged partition: a broker says that it can not read, and serves nothing.
+                let request = format!("Fetch of {at} at {}", offset.0);
+                let error = source.to_string();
+                self.work.recorder.note(self.node, What::UnfitError { request, error });
                 self.sleep(Duration::from_millis(100)).await;
             }
             ConsumerError::Refused { at, source } => {
