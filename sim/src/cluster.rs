@@ -25,8 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a broker may be not ready before it is started anew.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Shows topic, partition and ends of every open partition.
-type Ends = Box<dyn Fn(&mut dyn FnMut(&str, i32, PartitionEnds)) + Send>;
+/// Tells the ends of every open partition.
+type Ends = Box<dyn Fn() -> Vec<PartitionEnds> + Send>;
 
 /// How a broker's process is doing.
 enum Status {
@@ -345,16 +345,13 @@ impl Cluster {
         processes.filter(|process| self.machines.world().is_alive(*process)).collect()
     }
 
-    /// Gives `see` what shows the ends of the partitions of `process`, if it serves.
-    pub fn with_ends(
-        &self,
-        process: Process,
-        see: impl FnOnce(&dyn Fn(&mut dyn FnMut(&str, i32, PartitionEnds))),
-    ) {
+    /// The ends of the partitions of `process`, if it serves.
+    pub fn ends(&self, process: Process) -> Vec<PartitionEnds> {
         let seats = self.lock();
         let seat = seats.iter().find(|seat| seat.process == Some(process));
-        if let Some(Seat { status: Status::Running { ends, .. }, .. }) = seat {
-            see(ends);
+        match seat {
+            Some(Seat { status: Status::Running { ends, .. }, .. }) => ends(),
+            _ => Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use broker::PartitionEnds;
 use bytes::Bytes;
-use model::{Offset, TopicId};
+use model::{Offset, PartitionIndex, TopicId};
 use protocol::records::{Batch, BatchHeader};
 
 use crate::damage::damaged_logs;
@@ -24,10 +24,10 @@ use crate::world::{Nanos, Process, World};
 const FINDINGS_MAX: usize = 20;
 
 /// A partition of a broker, for the life of its topic.
-type Place = (u32, TopicId, i32);
+type Place = (u32, TopicId, PartitionIndex);
 
 /// What was last seen of a partition.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Seen {
     process: Process,
     ends: PartitionEnds,
@@ -79,35 +79,29 @@ impl Inspection {
         Inspection { world, scenario, state: Arc::default() }
     }
 
-    /// Looks at all partitions of the broker that runs as `process` and shows them by `ends`.
-    pub fn look(
-        &self,
-        process: Process,
-        disk: &SimDisk,
-        ends: &dyn Fn(&mut dyn FnMut(&str, i32, PartitionEnds)),
-    ) {
-        let at = self.world.now();
+    /// Looks at the partitions of the broker that runs as `process`.
+    pub fn look(&self, process: Process, disk: &SimDisk, all: Vec<PartitionEnds>) {
         let damaged = damaged_logs(disk);
         let mut state = self.lock();
         state.looks += 1;
-        ends(&mut |topic, index, ends| {
-            let spec = self.scenario.topics.get(topic);
-            let rules = spec.map(|topic| self.scenario.rules(topic));
-            let rules = rules.unwrap_or_default();
-            let name = format!("{topic}-{index}");
+        for ends in all {
+            let name = format!("{}-{}", ends.topic, ends.partition);
             if damaged.contains_key(&name) {
-                return;
+                continue;
             }
+            let spec = self.scenario.topics.get(&*ends.topic);
+            let rules = spec.map(|topic| self.scenario.rules(topic)).unwrap_or_default();
+            let place = (process.node.0, ends.topic_id, ends.partition);
             let look = Look {
-                at,
+                at: self.world.now(),
                 process,
                 name: &name,
-                ends,
                 is_synced: !rules.is_lost_with_power,
                 is_compacted: rules.is_compacted,
+                ends,
             };
-            state.see((process.node.0, ends.topic_id, index), &look, disk);
-        });
+            state.see(place, look, disk);
+        }
     }
 
     /// What must not be, in the order in which it was seen.
@@ -126,14 +120,14 @@ impl Inspection {
 }
 
 impl State {
-    fn see(&mut self, place: Place, look: &Look<'_>, disk: &SimDisk) {
-        let before = self.seen.get(&place).copied();
+    fn see(&mut self, place: Place, look: Look<'_>, disk: &SimDisk) {
+        let before = self.seen.get(&place);
         if before.is_some_and(|seen| seen.process == look.process && seen.ends == look.ends) {
             return;
         }
         let mut findings = crossed(&look.ends);
-        if let Some(before) = &before {
-            findings.extend(fallen(before, look));
+        if let Some(before) = before {
+            findings.extend(fallen(before, &look));
         }
         let same = before.filter(|seen| seen.process == look.process);
         let mut walk = same.map_or(Walk::default(), |seen| seen.walk);
@@ -159,11 +153,11 @@ impl State {
 
 /// Ends that are not in their order.
 fn crossed(ends: &PartitionEnds) -> Vec<String> {
-    let PartitionEnds { log_start, high_watermark, durable_end, log_end, .. } = *ends;
+    let PartitionEnds { log_start, high_watermark, durable_end, log_end, .. } = ends;
     let order = [
-        ("log start", log_start, "high watermark", high_watermark),
-        ("high watermark", high_watermark, "durable end", durable_end),
-        ("durable end", durable_end, "log end", log_end),
+        ("log start", *log_start, "high watermark", *high_watermark),
+        ("high watermark", *high_watermark, "durable end", *durable_end),
+        ("durable end", *durable_end, "log end", *log_end),
     ];
     let wrong = order.iter().filter(|(_, low, _, high)| high < low);
     wrong.map(|(low, at, high, than)| format!("{low} {at} is above {high} {than}")).collect()

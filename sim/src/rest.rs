@@ -44,14 +44,19 @@ fn left_behind(
 ) -> Vec<String> {
     let mut findings = Vec::new();
     let infos = machines.network().connections();
-    let open = infos.iter().filter(|info| info.server == process.node && info.is_open).count();
+    let here = || infos.iter().filter(|info| info.server == process.node);
+    let open = here().filter(|info| info.is_open).count();
     if open > 0 {
         findings.push(format!("has {open} connections, and every client is gone"));
     }
-    let mut partitions = 0;
-    cluster.with_ends(process, |ends| ends(&mut |_, _, _| partitions += 1));
+    let partitions = cluster.ends(process).len();
     for (task, count) in world.task_names(process) {
-        let most = if task == "partition" { partitions } else { PASSING_TASKS_MAX };
+        let most = match task {
+            "partition" => partitions,
+            // Of some it can not know yet that their other end is gone.
+            "connection" => here().count(),
+            _ => PASSING_TASKS_MAX,
+        };
         if most < count {
             findings.push(format!("has {count} tasks {task:?}, {most} at most make sense"));
         }

@@ -131,7 +131,7 @@ impl Stage {
         let inspection = self.inspection.clone();
         self.world.watch_polls("partition", move |process| {
             let disk = machines.machine(process.node).disk;
-            cluster.with_ends(process, |ends| inspection.look(process, &disk, ends));
+            inspection.look(process, &disk, cluster.ends(process));
         });
     }
 

@@ -9,15 +9,20 @@ use crate::{Anomaly, Content, Outcome, Promise, RecordId, Verdict};
 pub(crate) fn check(case: &Case<'_>, verdict: &mut Verdict) {
     let idempotent = |id: RecordId| case.history.promise(id) == Some(Promise::Idempotent);
     let mut places = Places::new();
+    let mut begun: BTreeMap<u32, u64> = BTreeMap::new();
+    for sent in case.known.sent.values() {
+        let begun = begun.entry(sent.id.producer).or_insert(u64::MAX);
+        *begun = sent.sent_at.min(*begun);
+    }
     for (&id, offsets) in case.known.offsets.iter().filter(|(id, _)| idempotent(**id)) {
         for &offset in offsets {
             let sights = case.known.at_offset[&offset][&Content::Record(id)];
-            add(case, &mut places, id, offset, sights.first.until);
+            add(&begun, &mut places, id, offset, sights.first.until);
         }
     }
     for sent in case.known.sent.values().filter(|sent| case.history.is_in_order(sent.id)) {
         if let Some((offset, span)) = sent.claim() {
-            add(case, &mut places, sent.id, offset, span.until);
+            add(&begun, &mut places, sent.id, offset, span.until);
         }
     }
     for places in places.values_mut() {
@@ -30,7 +35,7 @@ pub(crate) fn check(case: &Case<'_>, verdict: &mut Verdict) {
     check_first(case, verdict);
 }
 
-/// A record at an offset; between it was sent and `span.until` it was there.
+/// A record at an offset; between its producer's first send and `span.until` it was there.
 #[derive(Clone, Copy)]
 struct Place {
     id: RecordId,
@@ -41,12 +46,12 @@ struct Place {
 /// By producer.
 type Places = BTreeMap<u32, Vec<Place>>;
 
-fn add(case: &Case<'_>, places: &mut Places, id: RecordId, offset: i64, until: u64) {
+fn add(begun: &BTreeMap<u32, u64>, places: &mut Places, id: RecordId, offset: i64, until: u64) {
     // Out of thin air: told there.
-    let Some(sent) = case.known.sent.get(&id) else { return };
-    // Not since it was read: a producer that starts anew in another sitting has no order with what it
-    // sent before.
-    let span = Span { from: sent.sent_at, until };
+    let Some(&from) = begun.get(&id.producer) else { return };
+    // Not since it was sent: a loss takes what the broker knows of a producer with its records, and
+    // the next that arrives is the first it hears of it, whatever was sent before.
+    let span = Span { from, until };
     places.entry(id.producer).or_default().push(Place { id, offset, span });
 }
 

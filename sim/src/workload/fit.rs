@@ -17,12 +17,18 @@ pub(super) struct Weather {
     has_disk_faults: bool,
     /// A broker's clock may be anywhere.
     has_clock_faults: bool,
+    /// Bits of records may turn over on their way.
+    has_bit_flips: bool,
 }
 
 impl Weather {
     pub(super) fn of(plan: &[Fault]) -> Weather {
-        let mut weather =
-            Weather { is_calm: true, has_disk_faults: false, has_clock_faults: false };
+        let mut weather = Weather {
+            is_calm: true,
+            has_disk_faults: false,
+            has_clock_faults: false,
+            has_bit_flips: false,
+        };
         for fault in plan {
             let family = fault.what.family();
             weather.is_calm &= match &fault.what {
@@ -42,6 +48,7 @@ impl Weather {
                 ),
             };
             weather.has_clock_faults |= family == Family::Clock;
+            weather.has_bit_flips |= family == Family::BitFlip;
             weather.has_disk_faults |= matches!(
                 family,
                 Family::SyncError
@@ -62,8 +69,8 @@ impl Weather {
         match code {
             ErrorCode::KafkaStorageError => self.has_disk_faults,
             ErrorCode::InvalidTimestamp => self.has_clock_faults,
-            // Retriable for Kafka's clients, who blame the network; here the bytes arrive whole.
-            ErrorCode::CorruptMessage => false,
+            // Retriable for Kafka's clients, who blame the network.
+            ErrorCode::CorruptMessage => self.has_bit_flips,
             _ => code.is_retriable(),
         }
     }

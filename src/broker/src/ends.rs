@@ -4,15 +4,20 @@
 //! `log_start <= high_watermark <= durable_end <= log_end`, and none of them falls while the
 //! partition is open.
 
-use model::{LeaderEpoch, Offset, TopicId};
+use model::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use protocol::StrBytes;
 
 use crate::shared::Shared;
 
 /// Where one partition begins and ends, each as its owner last said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionEnds {
-    /// The topic's identity: another one may have had its name.
+    /// The topic's name.
+    pub topic: StrBytes,
+    /// Its identity: another one may have had its name.
     pub topic_id: TopicId,
+    /// Which of its partitions.
+    pub partition: PartitionIndex,
     /// The epoch in which this broker leads it.
     pub leader_epoch: LeaderEpoch,
     /// The first offset that can be read.
@@ -27,24 +32,27 @@ pub struct PartitionEnds {
     pub is_offline: bool,
 }
 
-/// Shows topic, partition and ends of everything that is open.
-pub(crate) fn visit(shared: &Shared, mut see: impl FnMut(&str, i32, PartitionEnds)) {
+/// The ends of everything that is open.
+pub(crate) fn all(shared: &Shared) -> Vec<PartitionEnds> {
     let registry = shared.registry.borrow();
+    let mut all = Vec::new();
     for topic in registry.topics() {
         for (partition, index) in topic.partitions.iter().zip(0..) {
             let Some(partition) = partition else { continue };
             let reader = partition.reader();
             // What is never above is read first: the owner goes on meanwhile.
-            let ends = PartitionEnds {
+            all.push(PartitionEnds {
+                topic: topic.name.clone(),
                 topic_id: topic.id,
+                partition: PartitionIndex(index),
                 leader_epoch: partition.leader_epoch(),
                 log_start: reader.log_start(),
                 high_watermark: partition.high_watermark(),
                 durable_end: reader.durable_end(),
                 log_end: reader.log_end(),
                 is_offline: reader.is_offline(),
-            };
-            see(&topic.name, index, ends);
+            });
         }
     }
+    all
 }

@@ -144,12 +144,10 @@ impl Broker {
         move || scrape::why_not_ready(&shared)
     }
 
-    /// Shows topic, partition and ends of every open partition, whenever it is called.
-    pub fn ends(
-        &self,
-    ) -> impl Fn(&mut dyn FnMut(&str, i32, PartitionEnds)) + Send + Sync + 'static {
+    /// Tells the ends of every open partition, whenever it is called.
+    pub fn ends(&self) -> impl Fn() -> Vec<PartitionEnds> + Send + Sync + 'static {
         let shared = Arc::clone(&self.shared);
-        move |see| ends::visit(&shared, see)
+        move || ends::all(&shared)
     }
 
     /// Accepts and reads no more, answers what is in flight, closes the logs.

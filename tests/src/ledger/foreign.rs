@@ -50,7 +50,9 @@ impl Writers {
         let mut next = 0;
         for (promise, count) in PRODUCERS {
             for _ in 0..count {
-                ensure!(ledger.producer(promise) == next, "the ledger has producers already");
+                // Without idempotence both clients have one request in flight.
+                let number = ledger.producer(promise, promise == Promise::AtLeastOnce);
+                ensure!(number == next, "the ledger has producers already");
                 next += 1;
             }
         }
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn lines_become_events() {
         let ledger = Ledger::new("t", 3);
-        let number = ledger.producer(Promise::AtMostOnce);
+        let number = ledger.producer(Promise::AtMostOnce, false);
         let lines = "S 0 0 2\nS 0 1 1\nS 0 2 0\nA 0 0 17\nA 0 1 -\nF 0 2 it is gone\n";
         copy(lines.as_bytes(), &ledger).unwrap();
         let id = |sequence| RecordId { producer: number, sequence };
@@ -193,7 +195,7 @@ mod tests {
     fn a_producer_that_retries_has_no_reason_to_give_up() {
         for (promise, expected) in [(Promise::Idempotent, 1), (Promise::AtMostOnce, 0)] {
             let ledger = Ledger::new("t", 3);
-            ledger.producer(promise);
+            ledger.producer(promise, false);
             copy("S 0 0 2\nF 0 0 error\n".as_bytes(), &ledger).unwrap();
             assert_eq!(ledger.history().check().violations.len(), expected, "{promise:?}");
         }

@@ -73,10 +73,11 @@ impl Ledger {
         Partition { topic: Arc::clone(&self.topic), index }
     }
 
-    /// A new producer; gives its number.
-    pub fn producer(&self, promise: Promise) -> u32 {
+    /// A new producer; gives its number. `is_ordered`: it has one request in flight at a time, and
+    /// repeats it until it is answered.
+    pub fn producer(&self, promise: Promise, is_ordered: bool) -> u32 {
         let mut book = self.book();
-        book.history.producers.push(Producer { promise });
+        book.history.producers.push(Producer { promise, is_ordered });
         book.acknowledged.push(0);
         (book.acknowledged.len() - 1) as u32
     }

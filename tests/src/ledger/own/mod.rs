@@ -55,7 +55,7 @@ impl Clients {
         let stop = Arc::new(AtomicBool::new(false));
         let mut work: Vec<Work> = vec![Work::Observe { deletes: crew.deletes }];
         work.extend(crew.producers.iter().map(|promise| {
-            let producer = ledger.producer(*promise);
+            let producer = ledger.producer(*promise, false);
             Work::Produce { producer, promise: *promise }
         }));
         work.extend((0..crew.readers).map(|_| Work::Read { reader: ledger.reader() }));
