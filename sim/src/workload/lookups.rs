@@ -63,7 +63,9 @@ impl Seat {
         times: &Times,
         partitions: &BTreeMap<TopicPartition, Partition>,
     ) {
-        let all: Vec<&TopicPartition> = times.0.keys().collect();
+        let damaged = self.work.damaged();
+        let is_whole = |at: &&TopicPartition| !damaged.contains_key(&partitions[*at]);
+        let all: Vec<&TopicPartition> = times.0.keys().filter(is_whole).collect();
         if all.is_empty() {
             return;
         }

@@ -83,7 +83,7 @@ fn config(seat: &mut Seat, habit: Habit) -> ConsumerConfig {
         ..ConsumerConfig::default()
     };
     // With room for little, what is read in between waits for a fetch of partitions that have nothing.
-    let fetch_wait_max = Duration::from_millis(seat.dice.range(1, 20));
+    let fetch_wait_max = Duration::from_millis(seat.dice.range(20, 100));
     match habit {
         Habit::Quick => base,
         Habit::Slow => ConsumerConfig {
