@@ -85,13 +85,18 @@ impl Inspection {
         let mut state = self.lock();
         state.looks += 1;
         for ends in all {
+            let place = (process.node.0, ends.topic_id, ends.partition);
+            // Of all partitions one has changed, at the most.
+            let before = state.seen.get(&place);
+            if before.is_some_and(|seen| seen.process == process && seen.ends == ends) {
+                continue;
+            }
             let name = format!("{}-{}", ends.topic, ends.partition);
             if damaged.contains_key(&name) {
                 continue;
             }
             let spec = self.scenario.topics.get(&*ends.topic);
             let rules = spec.map(|topic| self.scenario.rules(topic)).unwrap_or_default();
-            let place = (process.node.0, ends.topic_id, ends.partition);
             let look = Look {
                 at: self.world.now(),
                 process,
@@ -122,9 +127,6 @@ impl Inspection {
 impl State {
     fn see(&mut self, place: Place, look: Look<'_>, disk: &SimDisk) {
         let before = self.seen.get(&place);
-        if before.is_some_and(|seen| seen.process == look.process && seen.ends == look.ends) {
-            return;
-        }
         let mut findings = crossed(&look.ends);
         if let Some(before) = before {
             findings.extend(fallen(before, &look));

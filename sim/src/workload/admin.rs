@@ -89,8 +89,7 @@ impl Seat {
         let before = self.dice.range(0, end.0.max(0) as u64 + 1) as i64;
         // Written down before it is asked: a request whose answer is lost may have its effect.
         self.work.recorder.note(self.node, What::Trim { partition: partition.clone(), before });
-        let topic = &self.work.scenario.topics[&*partition.topic];
-        let rules = self.work.scenario.rules(topic);
+        let rules = self.work.rules(&partition.topic);
         // Kafka deletes by request only where it deletes anyway (`ReplicaManager.deleteRecords`).
         let policy = rules.is_compacted.then_some(ErrorCode::PolicyViolation);
         // The end may have fallen since.

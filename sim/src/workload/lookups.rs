@@ -51,9 +51,8 @@ impl Times {
 impl Seat {
     /// Whether everything that was read in a topic stays where it is.
     pub(super) fn is_lasting(&self, topic: &str) -> bool {
-        let rules = self.work.scenario.rules(&self.work.scenario.topics[topic]);
-        let partition = Partition { topic: topic.into(), index: 0 };
-        !rules.is_compacted && !rules.is_lost_with_power && self.work.is_lasting(&partition)
+        let rules = self.work.rules(topic);
+        !rules.is_compacted && !rules.is_lost_with_power && self.work.is_kept(topic)
     }
 
     /// Asks where the first record of a time is, of which one was read.

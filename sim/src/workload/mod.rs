@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use client::backoff::Backoff;
 use client::{Admin, Client, ClientConfig, TopicPartition};
-use history::{Partition, Promise, RecordId};
+use history::{Partition, Promise, RecordId, Rules};
 use protocol::StrBytes;
 use runtime::Runtime;
 
@@ -102,6 +102,8 @@ pub struct Work {
     /// How many records may be sent yet by all together.
     left: AtomicU32,
     is_closing: AtomicBool,
+    /// What may be missing, by topic.
+    rules: BTreeMap<String, Rules>,
     /// The brokers' disks, for a look at what an acknowledgement stands for.
     disks: Vec<SimDisk>,
     not_durable: Mutex<Vec<NotDurable>>,
@@ -144,8 +146,11 @@ impl Work {
         };
         let stamped = scenario.topics.iter().filter(|(_, topic)| stamps(topic));
         let recorder = Recorder::new(world, stamped.map(|(name, _)| name.clone()).collect());
-        for (name, topic) in &scenario.topics {
-            recorder.topic(&Arc::from(name.as_str()), scenario.rules(topic));
+        let topics = scenario.topics.iter();
+        let rules: BTreeMap<String, Rules> =
+            topics.map(|(name, topic)| (name.clone(), scenario.rules(topic))).collect();
+        for (name, rules) in &rules {
+            recorder.topic(&Arc::from(name.as_str()), *rules);
         }
         let weather = Weather::of(&draw(&scenario, world.seed(), roles.len() as u32));
         Work {
@@ -156,6 +161,7 @@ impl Work {
             shares,
             left,
             is_closing: AtomicBool::new(false),
+            rules,
             finished,
             roles,
             disks,
@@ -199,15 +205,21 @@ impl Work {
         }
     }
 
+    /// What may be missing in `topic`; nothing in one that is not of the scenario.
+    pub fn rules(&self, topic: &str) -> Rules {
+        self.rules.get(topic).copied().unwrap_or_default()
+    }
+
     /// Whether nothing but a client's wish deletes the last record of a key from `partition`.
     pub fn is_lasting(&self, partition: &Partition) -> bool {
-        let topic = self.scenario.topics.get(&*partition.topic);
-        let is_lasting = |topic| {
-            let rules = self.scenario.rules(topic);
-            let is_long = rules.retention_ms.is_none_or(|millis| LONG_MILLIS <= millis);
-            is_long && rules.retention_bytes.is_none()
-        };
-        topic.is_some_and(is_lasting) && self.scenario.workload.trims == 0
+        self.is_kept(&partition.topic)
+    }
+
+    /// The same, of a topic.
+    fn is_kept(&self, topic: &str) -> bool {
+        let Some(rules) = self.rules.get(topic) else { return false };
+        let is_long = rules.retention_ms.is_none_or(|millis| LONG_MILLIS <= millis);
+        is_long && rules.retention_bytes.is_none() && self.scenario.workload.trims == 0
     }
 
     /// Whether client number `client`, from 0, does nothing in this run.
@@ -230,7 +242,7 @@ impl Work {
     /// A record was just acknowledged: looks whether it is on stable storage now. One in
     /// [`LOOK_ONE_IN`] is looked at, where nothing deletes records.
     fn on_ack(&self, id: RecordId, partition: &Partition, offset: i64) {
-        let rules = self.scenario.rules(&self.scenario.topics[&*partition.topic]);
+        let rules = self.rules(&partition.topic);
         let may_be_gone =
             rules.is_compacted || rules.is_lost_with_power || !self.is_lasting(partition);
         if !id.sequence.is_multiple_of(LOOK_ONE_IN) || may_be_gone {

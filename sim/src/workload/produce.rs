@@ -106,7 +106,7 @@ fn record(seat: &mut Seat, id: RecordId, partition: &Partition) -> ProducerRecor
     let work = Arc::clone(&seat.work);
     let keys = u64::from(work.scenario.workload.keys.max(1));
     let key = seat.dice.range(0, keys) as u32;
-    let is_compacted = work.scenario.rules(&work.scenario.topics[&*partition.topic]).is_compacted;
+    let is_compacted = work.rules(&partition.topic).is_compacted;
     let key = is_compacted.then_some(key);
     let tombstones = u64::from(work.scenario.workload.tombstone_one_in);
     let is_tombstone = is_compacted && tombstones > 0 && seat.dice.one_in(tombstones);

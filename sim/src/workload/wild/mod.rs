@@ -113,8 +113,7 @@ impl Act {
     }
 
     fn rules(&self, partition: &Partition) -> history::Rules {
-        let scenario = &self.seat.work.scenario;
-        scenario.rules(&scenario.topics[&*partition.topic])
+        self.seat.work.rules(&partition.topic)
     }
 
     /// Records, told to the history, as one batch.
