@@ -55,9 +55,14 @@ pub const ALL: &[Damage] = &[
     }),
     damage("the same after they were read", Some(Anomaly::InconsistentOffsets), swapped),
     damage("a record of unknown fate was read and is gone", Some(Anomaly::LostRead), unanswered),
-    damage("the same, and nobody had read it", Some(Anomaly::SendGap), |h| {
+    damage("the same, and nobody had read it", Some(Anomaly::Hole), |h| {
         forget_polls(h);
         unanswered(h)
+    }),
+    damage("another record in its place", Some(Anomaly::SendGap), |h| {
+        let place = place(h, Idempotent)?;
+        h.events.retain(|event| !matches!(&event.what, What::Sent { id, .. } if *id == place.id));
+        replaced_at(h, &place, AtLeastOnce)
     }),
     damage("a record that nobody sent", Some(Anomaly::ThinAir), |h| {
         appended(h, |_| Content::Foreign)
@@ -164,11 +169,15 @@ fn forget_polls(history: &mut History) {
 
 /// A record of a producer with the one promise gives its place to one with the other.
 fn replaced(history: &mut History, gone: Promise, by: Promise) -> Result<()> {
-    forget_polls(history);
     let place = place(history, gone)?;
+    replaced_at(history, &place, by)
+}
+
+fn replaced_at(history: &mut History, place: &Place, by: Promise) -> Result<()> {
+    forget_polls(history);
     let other = places(history, by).into_iter().find(|other| other.partition == place.partition);
     let other = other.with_context(|| format!("a record beside {}", place.id))?;
-    records(history, &place)[place.index].content = Content::Record(other.id);
+    records(history, place)[place.index].content = Content::Record(other.id);
     Ok(())
 }
 
