@@ -27,7 +27,7 @@ pub use table::TABLE;
 
 /// Bugs that show in a short time that the simulator is not blind. Each needs faults of another kind
 /// and is found by another check: a sync that fails and the look at the disk, a lost answer and the
-/// history of the producers, a loss of power and the history of the readers.
+/// history of the producers, none, and the watch over the partitions.
 pub const SOME: &[&str] =
     &["retried-sync", "only-the-last-batch-is-a-duplicate", "read-before-sync"];
 
