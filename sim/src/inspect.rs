@@ -49,7 +49,6 @@ struct Walk {
 struct State {
     seen: BTreeMap<Place, Seen>,
     findings: Vec<String>,
-    looks: u64,
 }
 
 /// Watches over the partitions of all brokers; clones are the same watch.
@@ -83,7 +82,6 @@ impl Inspection {
     pub fn look(&self, process: Process, disk: &SimDisk, all: Vec<PartitionEnds>) {
         let damaged = damaged_logs(disk);
         let mut state = self.lock();
-        state.looks += 1;
         for ends in all {
             let place = (process.node.0, ends.topic_id, ends.partition);
             // Of all partitions one has changed, at the most.
@@ -112,11 +110,6 @@ impl Inspection {
     /// What must not be, in the order in which it was seen.
     pub fn findings(&self) -> Vec<String> {
         self.lock().findings.clone()
-    }
-
-    /// How often it looked.
-    pub fn looks(&self) -> u64 {
-        self.lock().looks
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -49,7 +49,13 @@ fn left_behind(
     if open > 0 {
         findings.push(format!("has {open} connections, and every client is gone"));
     }
-    let partitions = cluster.ends(process).len();
+    let ends = cluster.ends(process);
+    for at in ends.iter().filter(|at| !at.is_offline && at.high_watermark != at.log_end) {
+        let (high_watermark, log_end) = (at.high_watermark, at.log_end);
+        let name = format!("{}-{}", at.topic, at.partition);
+        findings.push(format!("shows {name} up to {high_watermark} and holds up to {log_end}"));
+    }
+    let partitions = ends.len();
     for (task, count) in world.task_names(process) {
         let most = match task {
             "partition" => partitions,

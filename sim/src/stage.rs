@@ -93,11 +93,12 @@ pub(crate) async fn supervise(stage: Stage) -> bool {
         let left_behind = rest::look(&stage.world, &stage.machines, &stage.cluster).await;
         stage.slate().left_behind = left_behind;
     }
+    let ends = stage.ends_at_rest();
     // What the judge does to the machines is no part of the run.
     stage.slate().power_losses = stage.machines.power_losses();
     stage.world.unwatch_polls();
     if is_alive {
-        stage.judge().await;
+        stage.judge(&ends).await;
     }
     let mut slate = stage.slate();
     slate.faults = faults.struck();
@@ -308,14 +309,14 @@ impl Stage {
     }
 
     /// Looks at what the brokers hold when all is said.
-    async fn judge(&self) {
+    async fn judge(&self, ends_at_rest: &BTreeMap<String, i64>) {
         self.cluster.retire();
         for id in 1..=self.work.scenario.cluster.brokers {
             let (node, config) = (self.cluster.node(id), self.cluster.config(id));
             let scenario = &self.work.scenario;
             let (image, recovery) = recover_twice(&self.machines, node, &config, scenario).await;
             let damaged = &self.cluster.damaged_logs()[id as usize - 1];
-            let told = Told { ends: self.lasting_ends(), damaged: damaged.clone() };
+            let told = Told { ends: self.lasting_ends(ends_at_rest), damaged: damaged.clone() };
             let logs = audit(&self.machines, &image, &config, told).await;
             let mut slate = self.slate();
             slate.recovery.extend(recovery);
@@ -325,8 +326,16 @@ impl Stage {
 }
 
 impl Stage {
-    /// Where the partitions that survive a loss of power ended when they were read last.
-    fn lasting_ends(&self) -> BTreeMap<String, i64> {
+    /// Where the brokers' partitions end, now that nothing is on its way any more.
+    fn ends_at_rest(&self) -> BTreeMap<String, i64> {
+        let processes = self.cluster.processes().into_iter();
+        let ends = processes.flat_map(|process| self.cluster.ends(process));
+        ends.map(|at| (format!("{}-{}", at.topic, at.partition), at.log_end.0)).collect()
+    }
+
+    /// Where the partitions that survive a loss of power have to end. What was on its way from a
+    /// client that is gone may have come after they were read last; nothing may have gone.
+    fn lasting_ends(&self, at_rest: &BTreeMap<String, i64>) -> BTreeMap<String, i64> {
         let history = self.work.recorder.lock();
         let scenario = &self.work.scenario;
         let topics = &scenario.topics;
@@ -336,7 +345,12 @@ impl Stage {
         let damaged = self.work.damaged();
         let lasting = history.stored.iter();
         let lasting = lasting.filter(|(at, _)| is_lasting(at) && !damaged.contains_key(at));
-        lasting.map(|(at, stored)| (at.to_string(), stored.end)).collect()
+        let ends = lasting.map(|(at, stored)| (at.to_string(), stored.end));
+        ends.map(|(name, told)| {
+            let end = at_rest.get(&name).map_or(told, |end| told.max(*end));
+            (name, end)
+        })
+        .collect()
     }
 }
 
