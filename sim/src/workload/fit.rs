@@ -33,7 +33,7 @@ impl Weather {
             let family = fault.what.family();
             weather.is_calm &= match &fault.what {
                 // The peers of a machine without power hear nothing.
-                Action::CrashLoop { power, .. } => !power,
+                Action::CrashLoop { power, .. } | Action::CrashAtStop { power, .. } => !power,
                 _ => matches!(
                     family,
                     Family::Kill

@@ -82,18 +82,13 @@ fn config(seat: &mut Seat, habit: Habit) -> ConsumerConfig {
         poll_records_max: seat.dice.spread(1, 500) as usize,
         ..ConsumerConfig::default()
     };
-    // With room for little, what is read in between waits for a fetch of partitions that have nothing.
-    let fetch_wait_max = Duration::from_millis(seat.dice.range(20, 100));
     match habit {
         Habit::Quick => base,
-        Habit::Slow => ConsumerConfig {
-            fetch_bytes_max: seat.dice.spread(1, 4_000) as i32,
-            fetch_wait_max,
-            ..base
-        },
+        Habit::Slow => {
+            ConsumerConfig { fetch_bytes_max: seat.dice.spread(1, 4_000) as i32, ..base }
+        }
         Habit::Tiny => ConsumerConfig {
             fetch_bytes_max: seat.dice.spread(1, 200) as i32,
-            fetch_wait_max,
             partition_fetch_bytes_max: 1,
             ..base
         },

@@ -85,6 +85,11 @@ impl Assigned {
         (known && free && self.not_before <= now).then_some(self.fetch_offset)
     }
 
+    /// Whether as much is fetched as may wait, and it is being read.
+    pub(crate) fn is_full(&self) -> bool {
+        self.chunks.len() >= CHUNKS_MAX && !self.paused
+    }
+
     /// What to look up now, if anything.
     pub(crate) fn wants_lookup(&self, now: Instant) -> Option<OffsetSpec> {
         match self.position {

@@ -1,6 +1,7 @@
 //! Fetch requests and responses, between the wire's words and the consumer's. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::{BrokerId, LeaderEpoch, Offset, ProducerId};
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -18,8 +19,12 @@ use crate::producer::millis;
 /// What a request asked for, with the generation of each partition's position.
 pub(crate) type Asked = BTreeMap<TopicPartition, (u64, Wanted)>;
 
-/// The request of a session.
-pub(crate) fn fetch_request(config: &ConsumerConfig, session: SessionRequest) -> FetchRequest {
+/// The request of a session, which may wait at the broker for so long.
+pub(crate) fn fetch_request(
+    config: &ConsumerConfig,
+    session: SessionRequest,
+    wait_max: Duration,
+) -> FetchRequest {
     let mut topics: Vec<FetchTopic> = Vec::new();
     for (at, wanted) in session.named {
         let partition = FetchPartition {
@@ -49,7 +54,7 @@ pub(crate) fn fetch_request(config: &ConsumerConfig, session: SessionRequest) ->
         });
     }
     FetchRequest {
-        max_wait_ms: millis(config.fetch_wait_max),
+        max_wait_ms: millis(wait_max),
         min_bytes: config.fetch_bytes_min,
         max_bytes: config.fetch_bytes_max,
         isolation_level: config.isolation.wire(),

@@ -4,6 +4,10 @@
 //! fetch is in flight per broker; answers wait in at most two chunks per partition, so the next
 //! records come while the last are being read.
 //!
+//! A fetch waits at the broker only if it asks for every partition there: one that leaves out
+//! partitions whose chunks are still being read would keep them waiting too, once they are
+//! (KAFKA-17182).
+//!
 //! `assigned.rs` holds a partition's state, `session.rs` a broker's fetch session, `chunk.rs` opens
 //! the record data, `fetch.rs` turns requests and responses.
 //!
@@ -68,9 +72,21 @@ enum Event {
 struct Broker {
     session: FetchSession,
     in_flight: bool,
+    /// The fetch in flight leaves out partitions that are full.
+    is_partial: bool,
     /// It asked for a pause (KIP-219), or did not answer.
     not_before: Instant,
+    /// The last partial fetch found nothing: no other one before this moment.
+    no_partial_before: Instant,
     failures: u32,
+}
+
+/// What to fetch from one broker now.
+#[derive(Debug, Default)]
+struct Round {
+    wanted: BTreeMap<TopicPartition, Wanted>,
+    /// Others are full.
+    is_partial: bool,
 }
 
 /// Reads assigned partitions.
@@ -315,43 +331,54 @@ impl Consumer {
 
     fn fetch(&mut self, now: Instant) {
         let view = self.client.view();
-        let mut by_broker: BTreeMap<BrokerId, BTreeMap<TopicPartition, Wanted>> = BTreeMap::new();
+        let mut by_broker: BTreeMap<BrokerId, Round> = BTreeMap::new();
         for (at, assigned) in &self.assigned {
-            let Some(offset) = assigned.wants_fetch(now) else { continue };
+            let wanted = assigned.wants_fetch(now);
+            if wanted.is_none() && !assigned.is_full() {
+                continue;
+            }
             let Some((leader, leader_epoch)) = view.leader(at) else {
                 self.stale.insert(at.topic.clone());
                 continue;
             };
             let replica = assigned.read_replica.filter(|id| view.brokers.contains_key(id));
+            let round = by_broker.entry(replica.unwrap_or(leader)).or_default();
+            let Some(offset) = wanted else {
+                round.is_partial = true;
+                continue;
+            };
             let topic_id = view.topics.get(&at.topic).map(|topic| topic.id).unwrap_or_default();
             let bytes_max = self.config.partition_fetch_bytes_max;
             let wanted = Wanted { topic_id, offset, leader_epoch, bytes_max };
-            by_broker.entry(replica.unwrap_or(leader)).or_default().insert(at.clone(), wanted);
+            round.wanted.insert(at.clone(), wanted);
         }
-        for (id, wanted) in by_broker {
+        for (id, round) in by_broker {
             let broker = self.brokers.entry(id).or_default();
-            if broker.in_flight || broker.not_before > now {
+            let is_early = round.is_partial && broker.no_partial_before > now;
+            if broker.in_flight || broker.not_before > now || is_early || round.wanted.is_empty() {
                 continue;
             }
             broker.in_flight = true;
-            self.send_fetch(id, wanted);
+            broker.is_partial = round.is_partial;
+            self.send_fetch(id, round);
         }
     }
 
-    fn send_fetch(&mut self, id: BrokerId, wanted: BTreeMap<TopicPartition, Wanted>) {
+    fn send_fetch(&mut self, id: BrokerId, round: Round) {
         let mut asked = Asked::new();
-        for (at, wanted) in &wanted {
+        for (at, wanted) in &round.wanted {
             asked.insert(at.clone(), (self.assigned[at].generation, *wanted));
         }
         let broker = self.brokers.entry(id).or_default();
-        let session = broker.session.build(wanted);
+        let session = broker.session.build(round.wanted);
+        let wait_max = if round.is_partial { Duration::ZERO } else { self.config.fetch_wait_max };
         let limit = self.client.config().request_timeout + self.config.fetch_wait_max;
         let mut options = SendOptions::within(limit);
         if asked.values().any(|(_, wanted)| wanted.topic_id.is_zero()) {
             // Version 13 names topics by their ids alone (KIP-516).
             options.version_max = 12;
         }
-        let request = fetch_request(&self.config, session);
+        let request = fetch_request(&self.config, session, wait_max);
         match self.client.submit(id, request, options) {
             Ok(pending) => {
                 let report = self.report.clone();
@@ -385,7 +412,8 @@ impl Consumer {
     /// When time alone changes something.
     fn next_wake(&self, now: Instant) -> Option<Instant> {
         let partitions = self.assigned.values().map(|assigned| assigned.not_before);
-        let brokers = self.brokers.values().map(|broker| broker.not_before);
+        let brokers = self.brokers.values();
+        let brokers = brokers.flat_map(|broker| [broker.not_before, broker.no_partial_before]);
         partitions.chain(brokers).filter(|wake| *wake > now).min()
     }
 
@@ -463,7 +491,11 @@ impl Consumer {
             return;
         }
         self.refreshes = 0;
-        for answer in partition_answers(asked, response, self.config.isolation) {
+        let answers = partition_answers(asked, response, self.config.isolation);
+        if broker.is_partial && answers.iter().all(|answer| answer.chunk.is_none()) {
+            broker.no_partial_before = now + self.config.fetch_wait_max;
+        }
+        for answer in answers {
             self.on_partition(asked, answer, now);
         }
     }

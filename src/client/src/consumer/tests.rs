@@ -411,6 +411,40 @@ fn a_paused_partition_waits_and_the_others_go_on() {
     });
 }
 
+/// A partition without news keeps nobody waiting who reads another, and is not asked for all the
+/// time.
+#[test]
+fn one_that_has_nothing_does_not_hold_up_the_others() {
+    run(async |runtime, net| {
+        let broker = start(&net, 2, 100, || Trouble::None);
+        let lock = || broker.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().partitions.insert(1, ModelPartition::default());
+        let config = ConsumerConfig {
+            // One batch at a time.
+            partition_fetch_bytes_max: 1,
+            poll_records_max: 1,
+            fetch_wait_max: Duration::from_secs(2),
+            ..from_beginning()
+        };
+        let mut consumer = consumer(&runtime, config);
+        consumer.assign([at(0), at(1)]);
+        let began = runtime.clock.now();
+        for read_before in 0..303 {
+            if read_before == 150 {
+                lock().partitions.insert(1, ModelPartition::with_batches(1));
+            }
+            assert_eq!(consumer.poll(Duration::from_secs(60)).await.expect("records").len(), 1);
+            // Who takes time for each record has the next ones waiting.
+            runtime::sleep(&*runtime.clock, Duration::from_millis(10)).await;
+        }
+        assert_eq!(consumer.position(&at(1)), Some(Offset(3)));
+        let took = runtime.clock.now().since(began);
+        assert!(took < Duration::from_secs(4), "{took:?}");
+        // One for each batch, and every two seconds one for the other partition alone.
+        assert!(lock().named.len() < 110, "{} fetches", lock().named.len());
+    });
+}
+
 #[test]
 fn a_refusal_is_told_and_tried_again() {
     run(async |runtime, net| {
