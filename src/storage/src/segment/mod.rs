@@ -4,9 +4,10 @@
 //! was truncated or compacted is replaced by a new value of this type, never changed, so that a
 //! reader's positions stay true to the bytes it reads.
 //!
-//! Start at [`Segment::locate`] and [`Segment::note_batch`].
+//! Start at [`Segment::locate`] and [`Segment::note_batch`]; `times.rs` has what concerns timestamps.
 
 mod indexes;
+mod times;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -194,25 +195,6 @@ impl Segment {
         })
     }
 
-    /// The last entry of the time index below `timestamp`: up to the batch that it names there is
-    /// nothing as late. To be checked against that batch.
-    pub(crate) async fn locate_time(
-        &self,
-        timestamp: Timestamp,
-    ) -> Result<Option<TimeEntry>, ScanError> {
-        self.settle_doubts().await?;
-        // The entry below, not the one at: several batches may share a timestamp.
-        let key = Timestamp(timestamp.0.saturating_sub(1));
-        let in_tail = lock(&self.indexes).times.floor_in_tail(key);
-        match in_tail {
-            Some(entry) => Ok(Some(entry)),
-            None => {
-                let found = self.floor_in_file::<TimeEntry>(FileKind::TimeIndex, key).await;
-                found.map_err(into_scan)
-            }
-        }
-    }
-
     /// The last entry in the file with a key of at most `key`.
     async fn floor_in_file<E: IndexFile>(
         &self,
@@ -254,36 +236,6 @@ impl Segment {
             E::index(&mut indexes).saved = Some(count);
         }
         Ok(Some(count))
-    }
-
-    /// The largest timestamp and a batch that has it; `None` in an empty segment.
-    pub(crate) async fn max_timestamp(&self) -> Result<Option<TimeEntry>, ScanError> {
-        self.settle_doubts().await?;
-        if let Some(max) = lock(&self.indexes).max {
-            return Ok(max);
-        }
-        // A closed segment's time index ends with its largest timestamp.
-        let kind = FileKind::TimeIndex;
-        let count = self.saved_entries::<TimeEntry>(kind).await.map_err(into_scan)?;
-        let last = match count.and_then(|count| count.checked_sub(1)) {
-            Some(at) => self.last_time(at).await?,
-            None => None,
-        };
-        let Some(last) = last else {
-            self.rebuild_indexes().await?;
-            return Ok(lock(&self.indexes).max.flatten());
-        };
-        lock(&self.indexes).max = Some(Some(last));
-        Ok(Some(last))
-    }
-
-    /// The entry at `at`; `None` when the file is gone, because its segment is being replaced.
-    async fn last_time(&self, at: u32) -> Result<Option<TimeEntry>, ScanError> {
-        match self.cached(FileKind::TimeIndex, OpenMode::Read).await {
-            Ok(file) => Ok(entry_at(&*file, self.base, at).await?),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(into_scan(error)),
-        }
     }
 
     /// The index files are not there or cut short; whoever needs them first makes them anew.

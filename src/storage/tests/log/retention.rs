@@ -203,7 +203,7 @@ fn the_latest_record_is_never_a_deleted_one() {
 
 #[test]
 fn a_time_index_that_lies_is_found_out() {
-    let lies: [fn(&mut Vec<u8>); 3] = [
+    let lies: [fn(&mut Vec<u8>); 6] = [
         // Every entry names a later batch than its own.
         |bytes| {
             for at in (8..bytes.len().saturating_sub(16)).step_by(12) {
@@ -212,11 +212,20 @@ fn a_time_index_that_lies_is_found_out() {
         },
         |bytes| bytes.iter_mut().skip(7).step_by(12).for_each(|b| *b = b.wrapping_add(1)),
         Vec::clear,
+        // The end is lost, by length or in zeros.
+        |bytes| bytes.truncate(bytes.len().saturating_sub(30) / 12 * 12),
+        |bytes| bytes.iter_mut().skip(24).for_each(|b| *b = 0),
+        // The last entry is of a time long before.
+        |bytes| {
+            if let Some(at) = bytes.len().checked_sub(12) {
+                bytes[at..at + 8].fill(0);
+            }
+        },
     ];
     for lie in lies {
         let world = World::new(1);
         let dir = world.open_dir();
-        let config = LogConfig { index_interval_bytes: 50, ..small() };
+        let config = LogConfig { index_interval_bytes: 50, retention_ms: 1000, ..small() };
         let mut log = world.open_log(&dir, "t-0", &config);
         for time in 0..200 {
             let batch = keyed_batch(&[(None, Some("value"))], time * 10);
@@ -233,6 +242,11 @@ fn a_time_index_that_lies_is_found_out() {
             assert_eq!(by_time(&log, time * 10, 200), Some((time, time * 10)));
             assert_eq!(by_time(&log, time * 10 - 5, 200), Some((time, time * 10)));
         }
+        // What is not older than 1000 ms stays.
+        run(log.close()).unwrap();
+        let mut log = world.open_log(&dir, "t-0", &config);
+        run(log.apply_retention(Offset(200), Timestamp(1_990))).unwrap();
+        assert!((1..=99).contains(&log.log_start().0), "{}", log.log_start());
     }
 }
 
