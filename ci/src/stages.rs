@@ -237,8 +237,8 @@ pub const STAGES: &[Stage] = &[
         limit: minutes(30),
         tests: &[],
         run: |_, workspace, programs| {
-            simulate(workspace, programs, "scenarios/smoke", "0..150")?;
-            simulate(workspace, programs, "scenarios/regression", "0..5")
+            simulate(workspace, programs, &["scenarios/smoke", "--seeds", "0..150", COVERAGE])?;
+            simulate(workspace, programs, &["scenarios/regression", "--seeds", "0..5"])
         },
     },
     Stage {
@@ -249,9 +249,9 @@ pub const STAGES: &[Stage] = &[
         limit: minutes(120),
         tests: &[],
         run: |_, workspace, programs| {
-            simulate(workspace, programs, "scenarios/smoke", "0..8000")?;
-            simulate(workspace, programs, "scenarios/nightly", "0..500")?;
-            simulate(workspace, programs, "scenarios/regression", "0..100")
+            simulate(workspace, programs, &["scenarios/smoke", "--seeds", "0..8000", COVERAGE])?;
+            simulate(workspace, programs, &["scenarios/nightly", "--seeds", "0..500"])?;
+            simulate(workspace, programs, &["scenarios/regression", "--seeds", "0..100"])
         },
     },
     Stage {
@@ -309,16 +309,13 @@ const PLANTED_LIMIT: Duration = minutes(90);
 
 const JAVA_AND_GO: &[Tool] = &[Tool::Java, Tool::Maven, Tool::Go];
 
+/// A sweep of the smoke scenarios has to get everywhere.
+const COVERAGE: &str = "--require-coverage";
+
 /// Runs seeds of all scenarios below a directory.
-fn simulate(
-    workspace: &Workspace,
-    programs: &Programs,
-    scenarios: &str,
-    seeds: &str,
-) -> Result<()> {
+fn simulate(workspace: &Workspace, programs: &Programs, sweep: &[&str]) -> Result<()> {
     let program = ["run", "--quiet", "--profile", "sim", "--package", "sim", "--bin", "klamm-sim"];
-    let mut arguments = program.to_vec();
-    arguments.extend(["--", "run", scenarios, "--seeds", seeds]);
+    let arguments = [&program[..], &["--", "run"], sweep].concat();
     cargo_in(workspace, programs, &arguments)
 }
 

@@ -31,4 +31,5 @@ fn the_list_names_every_probe_once() {
     assert!(twice.is_empty(), "{twice:?}");
     let names: Vec<&str> = found.keys().map(String::as_str).collect();
     assert_eq!(names, sim::probes::ALL);
+    assert!(sim::probes::RARE.iter().all(|rare| names.contains(rare)));
 }

@@ -219,7 +219,8 @@ impl Sum {
             let Efficacy { runs, runs_bitten, .. } = efficacy;
             format!("{family:?} bit in {runs_bitten} of {runs} runs that had it")
         });
-        let unreached = probes::ALL.iter().filter(|probe| !self.probes.contains_key(**probe));
+        let expected = probes::expected(self.runs);
+        let unreached = expected.filter(|probe| !self.probes.contains_key(*probe));
         weak.chain(unreached.map(|probe| format!("no run got to \"{probe}\""))).collect()
     }
 

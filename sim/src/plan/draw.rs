@@ -176,6 +176,12 @@ impl Drawing<'_> {
         use DiskOp::{
             CreateDir, Len, List, Open, Read, Remove, Rename, SetLen, Sync, SyncDir, Write,
         };
+        let phase = if self.dice.one_in(2) { Phase::Begin } else { Phase::Effect };
+        if let Some(path) = self.path_of_change().filter(|_| self.dice.one_in(3)) {
+            let op = *self.dice.pick(&[Rename, Rename, Rename, Rename, Remove, Open, Write, Sync]);
+            let nth = self.dice.spread(1, 30) as u32;
+            return Trigger::Disk { broker: self.broker(), op, path, nth, phase };
+        }
         let ops = [
             Write, Write, Write, Sync, Sync, Sync, Sync, SyncDir, SyncDir, Rename, Rename, Open,
             Open, Remove, Remove, SetLen, SetLen, Read, CreateDir, List, Len,
@@ -183,14 +189,10 @@ impl Drawing<'_> {
         let op = *self.dice.pick(&ops);
         let path = match op {
             Write | Sync => self.path(),
-            // A segment begins, a log goes.
+            // A segment begins.
             Open if self.dice.one_in(2) => ".log".to_owned(),
-            Rename if self.dice.one_in(2) => {
-                (*self.dice.pick(&["short-lived", ".swap"])).to_owned()
-            }
             _ => String::new(),
         };
-        let phase = if self.dice.one_in(2) { Phase::Begin } else { Phase::Effect };
         let most = if matches!(op, CreateDir | List | Len) { 30 } else { 400 };
         let nth = self.dice.spread(1, most) as u32;
         Trigger::Disk { broker: self.broker(), op, path, nth, phase }
@@ -226,6 +228,19 @@ impl Drawing<'_> {
             apis.extend([("CreateTopics", times), ("DeleteTopics", times)]);
         }
         *self.dice.pick(&apis)
+    }
+
+    /// Files that a compaction or the end of a topic moves, if the scenario has such.
+    fn path_of_change(&mut self) -> Option<String> {
+        let mut paths = Vec::new();
+        if 0 < self.scenario.workload.short_lived_topics {
+            paths.push("short-lived");
+        }
+        let mut topics = self.scenario.topics.values();
+        if topics.any(|topic| self.scenario.rules(topic).is_compacted) {
+            paths.extend([".cleaned", ".swap"]);
+        }
+        (!paths.is_empty()).then(|| (*self.dice.pick(&paths)).to_owned())
     }
 
     /// A partition's files, or files of a kind.
@@ -328,7 +343,7 @@ impl Drawing<'_> {
         let op = match family {
             Family::SyncError if self.dice.one_in(4) => DiskOp::SyncDir,
             Family::SyncError => DiskOp::Sync,
-            Family::WriteError if self.dice.one_in(4) => {
+            Family::WriteError if self.dice.one_in(2) => {
                 use DiskOp::{CreateDir, Remove, Rename, SetLen};
                 *self.dice.pick(&[Rename, Rename, Remove, Remove, SetLen, CreateDir])
             }
@@ -338,7 +353,13 @@ impl Drawing<'_> {
             }
             _ => DiskOp::Read,
         };
-        let path = if self.dice.one_in(2) { self.path() } else { String::new() };
+        let path = match op {
+            DiskOp::Rename | DiskOp::Remove if !self.dice.one_in(3) => {
+                self.path_of_change().unwrap_or_default()
+            }
+            _ if self.dice.one_in(2) => self.path(),
+            _ => String::new(),
+        };
         Action::DiskError { broker, op, path, nth: self.dice.spread(1, 20) as u32 }
     }
 
