@@ -9,12 +9,13 @@
 //! most 22 bytes for each of its own), zstd the frame's window (2 MiB from Java's default level,
 //! 128 MiB at most, as in zstd-jni). One of these per thread, since nothing here waits.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
-use flate2::write::GzEncoder;
-use zstd::zstd_safe::DCtx;
+use flate2::{Compress, Crc, FlushCompress, Status};
+use zstd::zstd_safe::{CCtx, DCtx, SafeResult};
 
 use crate::records::stream::Stream;
 use crate::records::{BatchError, Compression};
@@ -213,16 +214,55 @@ pub fn compress(
     result.map_err(|error| codec_error(compression, &error))
 }
 
+/// What compression keeps between batches: making the codecs' tables takes longer than compressing a
+/// small batch.
+#[derive(Default)]
+struct Compressors {
+    zstd: Option<CCtx<'static>>,
+    /// With its level.
+    gzip: Option<(flate2::Compression, Compress)>,
+}
+
+thread_local! {
+    static COMPRESSORS: RefCell<Compressors> = RefCell::default();
+}
+
+/// One member with the shortest header there is (RFC 1952).
 fn compress_gzip(level: CompressionLevel, input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let level = match level.0 {
         // Kafka's -1 is zlib's default.
         Some(level) if (0..=9).contains(&level) => flate2::Compression::new(level as u32),
         _ => flate2::Compression::default(),
     };
-    let mut encoder = GzEncoder::new(output, level);
-    encoder.write_all(input)?;
-    encoder.finish()?;
+    output.extend_from_slice(&HEADER);
+    COMPRESSORS.with_borrow_mut(|compressors| match &mut compressors.gzip {
+        Some((known, deflate)) if *known == level => {
+            deflate.reset();
+            deflate_into(deflate, input, output)
+        }
+        gzip => {
+            let (_, deflate) = gzip.insert((level, Compress::new(level, false)));
+            deflate_into(deflate, input, output)
+        }
+    })?;
+    let mut crc = Crc::new();
+    crc.update(input);
+    output.extend_from_slice(&crc.sum().to_le_bytes());
+    output.extend_from_slice(&crc.amount().to_le_bytes());
     Ok(())
+}
+
+fn deflate_into(deflate: &mut Compress, input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+    // Most records become smaller, and none grows by much.
+    output.reserve(input.len() / 2 + 64);
+    loop {
+        let rest = &input[deflate.total_in() as usize..];
+        if deflate.compress_vec(rest, output, FlushCompress::Finish)? == Status::StreamEnd {
+            return Ok(());
+        }
+        output.reserve(input.len() / 4 + 64);
+    }
 }
 
 fn compress_snappy(input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
@@ -257,7 +297,12 @@ fn compress_zstd(level: CompressionLevel, input: &[u8], output: &mut Vec<u8>) ->
     let level = level.0.unwrap_or(ZSTD_LEVEL);
     let start = output.len();
     output.resize(start + zstd::zstd_safe::compress_bound(input.len()), 0);
-    let length = zstd::bulk::compress_to_buffer(input, &mut output[start..], level)?;
+    let compressed: SafeResult = COMPRESSORS.with_borrow_mut(|compressors| {
+        let context = compressors.zstd.get_or_insert_with(CCtx::create);
+        context.compress(&mut output[start..], input, level)
+    });
+    let length =
+        compressed.map_err(|code| io::Error::other(zstd::zstd_safe::get_error_name(code)))?;
     output.truncate(start + length);
     Ok(())
 }
