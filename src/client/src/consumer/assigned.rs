@@ -85,6 +85,11 @@ impl Assigned {
         (known && free && self.not_before <= now).then_some(self.fetch_offset)
     }
 
+    /// Whether there is something to hand out, or to tell.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.paused && (!self.chunks.is_empty() || self.error.is_some())
+    }
+
     /// Whether as much is fetched as may wait, and it is being read.
     pub(crate) fn is_full(&self) -> bool {
         self.chunks.len() >= CHUNKS_MAX && !self.paused

@@ -260,8 +260,8 @@ impl Consumer {
 
     /// What was fetched, from another partition on each time.
     fn take_records(&mut self) -> Result<Vec<ConsumerRecord>, ConsumerError> {
-        let mut order: Vec<TopicPartition> =
-            self.assigned.iter().filter(|(_, a)| !a.paused).map(|(at, _)| at.clone()).collect();
+        let has_news = self.assigned.iter().filter(|(_, assigned)| assigned.has_news());
+        let mut order: Vec<TopicPartition> = has_news.map(|(at, _)| at.clone()).collect();
         if let Some(last) = &self.turn {
             let first = order.partition_point(|at| at <= last);
             let length = order.len().max(1);
@@ -331,6 +331,13 @@ impl Consumer {
 
     fn fetch(&mut self, now: Instant) {
         let view = self.client.view();
+        let is_free = |id| {
+            self.brokers.get(id).is_none_or(|broker| !broker.in_flight && broker.not_before <= now)
+        };
+        // Most polls find a fetch on its way to every broker there is.
+        if !view.brokers.is_empty() && !view.brokers.keys().any(is_free) {
+            return;
+        }
         let mut by_broker: BTreeMap<BrokerId, Round> = BTreeMap::new();
         for (at, assigned) in &self.assigned {
             let wanted = assigned.wants_fetch(now);
