@@ -237,8 +237,9 @@ pub const STAGES: &[Stage] = &[
         limit: minutes(30),
         tests: &[],
         run: |_, workspace, programs| {
-            simulate(workspace, programs, &["scenarios/smoke", "--seeds", "0..150", COVERAGE])?;
-            simulate(workspace, programs, &["scenarios/regression", "--seeds", "0..5"])
+            let run = |sweep: &[&str]| simulate(workspace, programs, "sim", sweep);
+            run(&["scenarios/smoke", "--seeds", "0..150", COVERAGE])?;
+            run(&["scenarios/regression", "--seeds", "0..5"])
         },
     },
     Stage {
@@ -249,9 +250,10 @@ pub const STAGES: &[Stage] = &[
         limit: minutes(120),
         tests: &[],
         run: |_, workspace, programs| {
-            simulate(workspace, programs, &["scenarios/smoke", "--seeds", "0..8000", COVERAGE])?;
-            simulate(workspace, programs, &["scenarios/nightly", "--seeds", "0..500"])?;
-            simulate(workspace, programs, &["scenarios/regression", "--seeds", "0..100"])
+            let run = |sweep: &[&str]| simulate(workspace, programs, "sweep", sweep);
+            run(&["scenarios/smoke", "--seeds", "0..8000", COVERAGE])?;
+            run(&["scenarios/nightly", "--seeds", "0..500"])?;
+            run(&["scenarios/regression", "--seeds", "0..100"])
         },
     },
     Stage {
@@ -312,9 +314,15 @@ const JAVA_AND_GO: &[Tool] = &[Tool::Java, Tool::Maven, Tool::Go];
 /// A sweep of the smoke scenarios has to get everywhere.
 const COVERAGE: &str = "--require-coverage";
 
-/// Runs seeds of all scenarios below a directory.
-fn simulate(workspace: &Workspace, programs: &Programs, sweep: &[&str]) -> Result<()> {
-    let program = ["run", "--quiet", "--profile", "sim", "--package", "sim", "--bin", "klamm-sim"];
+/// Runs seeds of all scenarios below a directory, in a build of that profile.
+fn simulate(
+    workspace: &Workspace,
+    programs: &Programs,
+    profile: &str,
+    sweep: &[&str],
+) -> Result<()> {
+    let program =
+        ["run", "--quiet", "--profile", profile, "--package", "sim", "--bin", "klamm-sim"];
     let arguments = [&program[..], &["--", "run"], sweep].concat();
     cargo_in(workspace, programs, &arguments)
 }
