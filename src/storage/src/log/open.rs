@@ -191,16 +191,20 @@ impl Inventory {
     /// from the last to the first.
     async fn settle_swaps(&mut self, home: &Arc<Home>) -> Result<(), OpenError> {
         let first_cleaned = self.cleaned.iter().filter_map(|(_, base)| *base).min();
-        for (name, _) in std::mem::take(&mut self.cleaned) {
-            self.remove(home, &name).await?;
-        }
         let swaps = std::mem::take(&mut self.swaps);
         let is_complete = |base: Offset| first_cleaned.is_none_or(|first| base < first);
         let (complete, partial): (Vec<_>, Vec<_>) =
             swaps.into_iter().partition(|(base, _)| is_complete(*base));
-        for (base, kind) in partial {
+        if !partial.is_empty() {
             runtime::sometimes!("a start throws half a compaction away");
-            self.remove(home, &swap_name(kind, base)).await?;
+            for (base, kind) in partial {
+                self.remove(home, &swap_name(kind, base)).await?;
+            }
+            // Without a `.cleaned` beside it, half a set would pass for a whole one.
+            sync_dir(home).await?;
+        }
+        for (name, _) in std::mem::take(&mut self.cleaned) {
+            self.remove(home, &name).await?;
         }
         let mut replaced: Option<(Offset, Offset)> = None;
         for &(base, _) in complete.iter().filter(|(_, kind)| *kind == FileKind::Log) {
@@ -237,11 +241,15 @@ impl Inventory {
         // The replacement of the first one takes its name, in one step.
         let segments: Vec<_> = self.segments.range(first.next()..end.max(first.next())).collect();
         let segments: Vec<Offset> = segments.into_iter().map(|(base, _)| *base).collect();
+        if segments.is_empty() {
+            return Ok(());
+        }
         for base in segments {
             self.segments.remove(&base);
             self.remove(home, &file_name::file_name(FileKind::Log, base)).await?;
         }
-        Ok(())
+        // A segment that came back would lie across its replacement, once that has its name.
+        sync_dir(home).await
     }
 
     /// Indexes without batches.
@@ -261,6 +269,11 @@ impl Inventory {
         self.changed = true;
         Ok(())
     }
+}
+
+async fn sync_dir(home: &Home) -> Result<(), OpenError> {
+    let synced = home.disk.sync_dir(&home.dir).await;
+    Ok(synced.map_err(DiskError::at("sync", &home.dir))?)
 }
 
 fn swap_name(kind: FileKind, base: Offset) -> String {
