@@ -25,6 +25,7 @@ pub const ALL: &[&str] = &[
     "recovery writes a doubtful end again",
     "retention closes the active segment",
     "retention deletes segments",
+    "retention makes room on a full disk",
     "segments behind a gap are dropped",
     "there is no room for metadata",
 ];

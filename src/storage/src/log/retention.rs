@@ -25,6 +25,15 @@ pub struct Retained {
     pub bytes_removed: u64,
 }
 
+impl Retained {
+    fn of(removed: &[Arc<Segment>]) -> Retained {
+        Retained {
+            segments_removed: removed.len(),
+            bytes_removed: removed.iter().map(|segment| segment.size()).sum(),
+        }
+    }
+}
+
 impl Log {
     /// Deletes the oldest segments that `retention.ms` and `retention.bytes` no longer keep, as
     /// far as all of a segment lies below the high watermark (KAFKA-5634), and those below the log
@@ -62,14 +71,32 @@ impl Log {
             self.roll(now).await?;
         }
         let first = self.shared.segments()[count].base;
-        if first > self.log_start() {
-            match self.registration.raise_log_start(first).await {
-                // On a full disk room comes first, though a crash may bring the records back.
-                Err(error) if !error.is_full() => return Err(self.fail(&error)),
-                Ok(()) | Err(_) => self.shared.set_log_start(first),
+        match self.raise_log_start(first).await {
+            Ok(()) => self.remove_first_segments(count, now).await,
+            Err(error) if error.is_full() => {
+                let count = self.needing_no_checkpoint(count);
+                if count == 0 { Err(self.fail(&error)) } else { self.make_room(count, now).await }
             }
+            Err(error) => Err(self.fail(&error)),
         }
-        self.remove_first_segments(count, now).await
+    }
+
+    /// Durable when it returns.
+    async fn raise_log_start(&self, to: Offset) -> Result<(), DiskError> {
+        if to > self.log_start() {
+            self.registration.raise_log_start(to).await?;
+            self.shared.set_log_start(to);
+        }
+        Ok(())
+    }
+
+    /// How many of the `count` oldest segments a recovery would not miss, nor the producers in them,
+    /// with what the checkpoints say now.
+    fn needing_no_checkpoint(&self, count: usize) -> usize {
+        let covered = self.registration.checkpointed_recovery_point();
+        let segments = self.shared.segments();
+        let ends = segments.iter().skip(1).take(count).map(|next| next.base);
+        ends.take_while(|end| *end <= covered).count()
     }
 
     /// How many of the oldest segments may go.
@@ -129,9 +156,6 @@ impl Log {
         let to = to.min(self.log_end());
         if to <= self.log_start() {
             self.shared.check_online()?;
-            // Retention on a full disk could not write the start down; who deletes records relies
-            // on it.
-            self.registration.persist().await.map_err(|error| self.fail(&error))?;
             return Ok(self.log_start());
         }
         self.begin_operation()?;
@@ -145,8 +169,7 @@ impl Log {
         let segments = self.shared.segments();
         runtime::sometimes!("records are deleted for a client");
         let needless = segments.windows(2).take_while(|pair| pair[1].base <= to).count();
-        self.registration.raise_log_start(to).await.map_err(|error| self.fail(&error))?;
-        self.shared.set_log_start(to);
+        self.raise_log_start(to).await.map_err(|error| self.fail(&error))?;
         let now = self.runtime.clock.wall();
         if needless > 0 && !self.is_compacting() {
             self.remove_first_segments(needless, now).await?;
@@ -156,34 +179,70 @@ impl Log {
         Ok(())
     }
 
-    /// Takes the oldest segments out of the log and renames their files.
+    /// Takes the oldest segments, which lie below the log start, out of the log and renames their
+    /// files.
     async fn remove_first_segments(
         &mut self,
         count: usize,
         now: Timestamp,
     ) -> Result<Retained, StorageError> {
-        let segments = self.shared.segments();
-        let (removed, left) = segments.split_at(count);
-        let first = left[0].base;
+        let first = self.shared.segments()[count].base;
         self.secure_rest(first).await?;
+        let removed = self.forget_segments_below(first);
+        self.discard_in_turn(&removed, now).await?;
+        self.remove_snapshots_below(first).await;
+        Ok(Retained::of(&removed))
+    }
+
+    /// The same on a full disk, where a higher log start finds no room in its file: the names of the
+    /// segments say it as well, once those of the first are gone for good. Readers are told then.
+    async fn make_room(&mut self, count: usize, now: Timestamp) -> Result<Retained, StorageError> {
+        runtime::sometimes!("retention makes room on a full disk");
+        let segments = self.shared.segments();
+        let first = segments[count].base;
+        self.secure_rest(first).await?;
+        for segment in &segments[..count] {
+            // Whoever reads it goes on by the open file.
+            let file = segment.file().await.map_err(|error| self.fail(&error))?;
+            segment.pin(Some(file));
+        }
+        self.discard_in_turn(&segments[..count], now).await?;
+        self.shared.set_log_start(first);
+        let removed = self.forget_segments_below(first);
+        self.remove_snapshots_below(first).await;
+        Ok(Retained::of(&removed))
+    }
+
+    /// Takes them out of the log, and returns them.
+    fn forget_segments_below(&mut self, first: Offset) -> Vec<Arc<Segment>> {
+        let segments = self.shared.segments();
+        let (removed, left) = segments.split_at(segments.partition_point(|s| s.base < first));
         self.shared.set_segments(left.to_vec());
         self.forget_epochs_below(self.log_start());
         self.unsynced.closed.retain(|(_, segment)| segment.base >= first);
+        removed.to_vec()
+    }
+
+    async fn discard_in_turn(
+        &mut self,
+        removed: &[Arc<Segment>],
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
         for segment in removed {
             self.discard_files(segment, now).await.map_err(|error| self.fail(&error))?;
             // One after the other, so that a loss of power leaves no hole; the last one too, before
             // anything is written that knows nothing of it.
             self.sync_dir().await.map_err(|error| self.fail(&error))?;
         }
+        Ok(())
+    }
+
+    async fn remove_snapshots_below(&mut self, first: Offset) {
         let needless: Vec<Offset> = self.snapshots.range(..first).copied().collect();
         let newest = self.snapshots.last().copied();
         for offset in needless.into_iter().filter(|&offset| Some(offset) != newest) {
             self.remove_snapshot(offset).await;
         }
-        Ok(Retained {
-            segments_removed: count,
-            bytes_removed: removed.iter().map(|segment| segment.size()).sum(),
-        })
     }
 
     /// Makes sure that what is left would survive the loss of what goes: the names of its segments,
@@ -196,8 +255,9 @@ impl Log {
         self.secure_names(first).await.map_err(|error| self.fail(&error))?;
         self.unsynced.dir_synced = self.unsynced.dir_synced.max(dir_changes);
         // A recovery believes only snapshots up to its recovery point. What goes needs no recovery:
-        // the log start, which is written before, lies behind it.
-        debug_assert!(self.log_start() >= first);
+        // the log start, which is written before, lies behind it, or it was synced.
+        let covered = self.log_start().max(self.registration.checkpointed_recovery_point());
+        debug_assert!(covered >= first);
         self.shared.retain_unsynced(|segment| segment.base >= first);
         self.shared.set_recovery_point(self.shared.recovery_point().max(first));
         if self.registration.checkpointed_recovery_point() < first {

@@ -2,7 +2,7 @@
 
 use model::{LeaderEpoch, Offset, Timestamp};
 use protocol::records::Compression;
-use storage::{CleanupPolicy, Log, LogConfig, ReadError, Retained};
+use storage::{CleanupPolicy, Log, LogConfig, ReadError, Retained, StorageError};
 
 use crate::basics::{append, request, small};
 use crate::support::batches::{compressed_batch, keyed_batch, timed_batch};
@@ -248,6 +248,31 @@ fn a_time_index_that_lies_is_found_out() {
         run(log.apply_retention(Offset(200), Timestamp(1_990))).unwrap();
         assert!((1..=99).contains(&log.log_start().0), "{}", log.log_start());
     }
+}
+
+/// What readers were told of the log's start holds after a crash, also when it could not be written
+/// down.
+#[test]
+fn a_full_disk_is_given_room_and_no_start_falls() {
+    let world = World::new(1);
+    let config = LogConfig { retention_bytes: 4500, ..small() };
+    let (dir, mut log) = filled(&world, &config);
+    world.disk.set_room(Some(world.disk.bytes_used()));
+    // A recovery would start below what goes, and miss it.
+    let refused = run(log.apply_retention(Offset(10), world.now())).unwrap_err();
+    assert!(matches!(refused, StorageError::DiskFull { .. }), "{refused}");
+    assert_eq!(log.log_start(), Offset(0));
+    world.disk.set_room(None);
+    run(dir.checkpoint()).unwrap();
+    world.disk.set_room(Some(world.disk.bytes_used()));
+    let reader = log.reader();
+    let removed = run(log.apply_retention(Offset(10), world.now())).unwrap();
+    assert_eq!((removed.segments_removed, log.log_start()), (2, Offset(4)));
+    run(reader.read(request(4))).unwrap();
+    world.disk.lose_power();
+    drop((log, dir));
+    let dir = world.open_dir();
+    assert_eq!(world.open_log(&dir, "t-0", &config).log_start(), Offset(4));
 }
 
 #[test]
