@@ -272,8 +272,10 @@ impl Stage {
             match &event.what {
                 What::Send { id, .. } if id.producer == producer && id.sequence == 0 => break,
                 What::Poll { reader, partition, records } => {
-                    let last = records.last().map(|seen| seen.content);
-                    if matches!(last, Some(Content::Record(id)) if id.producer >= producer) {
+                    // Not only its last one: what somebody sent before may have come late.
+                    let is_new =
+                        |content| matches!(content, Content::Record(id) if id.producer >= producer);
+                    if records.iter().rev().any(|seen| is_new(seen.content)) {
                         reached.entry(*reader).or_default().insert(partition.clone());
                     }
                 }
