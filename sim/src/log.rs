@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
@@ -11,6 +12,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::disk::IO_ERROR;
 use crate::world::trace::digest;
 use crate::world::{Kind, Nanos, World};
 
@@ -71,23 +73,45 @@ impl Capture {
         self.caught.lock().unwrap_or_else(PoisonError::into_inner).probes.clone()
     }
 
-    /// ERROR lines that nothing explains: those before a disk first failed a broker, and those long
-    /// after everything was healed, unless they name a log that is damaged for good.
-    pub fn unexpected(&self, since_damage: Option<Nanos>, damaged: &[String]) -> Vec<LogLine> {
+    /// ERROR lines that nothing explains: neither an error of the disk that they repeat, until shortly
+    /// after everything was healed, nor a log that is damaged for good and that they name.
+    pub fn unexpected(&self, damaged: &[String]) -> Vec<LogLine> {
         const GRACE: Nanos = 5_000_000_000;
         let caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
         let healed = caught.healed_at.map_or(Nanos::MAX, |at| at.saturating_add(GRACE));
-        let since = since_damage.unwrap_or(Nanos::MAX);
         let errors = caught.lines.iter().filter(|line| line.level == Level::ERROR);
-        let errors = errors.filter(|line| line.at < since || healed < line.at);
-        let is_excused = |line: &LogLine| damaged.iter().any(|log| line.text.contains(log));
-        errors.filter(|line| !is_excused(line)).cloned().collect()
+        let is_explained = |line: &LogLine| {
+            (line.at <= healed && repeats_disk(&line.text)) || names_any(&line.text, damaged)
+        };
+        errors.filter(|line| !is_explained(line)).cloned().collect()
+    }
+
+    /// When a broker first repeated an error of its disk.
+    pub fn first_of_disk(&self) -> Option<Nanos> {
+        let caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
+        let errors = caught.lines.iter().filter(|line| line.level == Level::ERROR);
+        errors.filter(|line| repeats_disk(&line.text)).map(|line| line.at).min()
     }
 
     /// Stops catching.
     pub fn end(&self) {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
+}
+
+/// Whether `text` repeats what a disk said that failed, or that it had no room.
+pub fn repeats_disk(text: &str) -> bool {
+    let no_room = io::Error::from(io::ErrorKind::StorageFull).to_string();
+    [IO_ERROR, &no_room, "no room"].iter().any(|said| text.contains(said))
+}
+
+/// Whether one of `logs` stands in `text`: `orders-1` does not in `orders-10`.
+fn names_any(text: &str, logs: &[String]) -> bool {
+    let ends_there = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_digit());
+    let is_named = |log: &String| {
+        text.match_indices(log.as_str()).any(|(at, _)| ends_there(&text[at + log.len()..]))
+    };
+    logs.iter().any(is_named)
 }
 
 struct Catcher {

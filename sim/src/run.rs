@@ -14,7 +14,7 @@ use history::{Event, History, Verdict, What};
 use crate::cluster::Cluster;
 use crate::fault::Struck;
 use crate::inspect::Inspection;
-use crate::log::LogLine;
+use crate::log::{LogLine, repeats_disk};
 use crate::machine::Machines;
 use crate::scenario::Scenario;
 pub(crate) use crate::stage::start_client;
@@ -195,8 +195,8 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
     let mut slate = slate.lock().unwrap_or_else(PoisonError::into_inner);
     let faults = std::mem::take(&mut slate.faults);
     let damaged: Vec<String> = work.damaged().keys().map(ToString::to_string).collect();
-    let errors = log.unexpected(since_damage(&faults), &damaged);
-    let incidents = incidents(&cluster, &faults);
+    let errors = log.unexpected(&damaged);
+    let incidents = incidents(&cluster, log.first_of_disk());
     let mut history = work.recorder.lock().clone();
     add_power_losses(&mut history, world, &slate.power_losses);
     for (partition, at) in work.damaged() {
@@ -254,16 +254,13 @@ fn add(history: &mut History, at: Nanos, what: What) {
     history.events.insert(place, Event { at, what });
 }
 
-/// Since when errors of brokers may have a cause in a disk that failed them.
-fn since_damage(faults: &[Struck]) -> Option<Nanos> {
-    let of_disks = faults.iter().filter(|struck| struck.fault.what.is_of_disk());
-    of_disks.filter(|struck| struck.had_effect).filter_map(|struck| struck.at).min()
-}
-
-/// Starts that failed, and brokers that were not ready for long, where no disk explains it.
-fn incidents(cluster: &Cluster, faults: &[Struck]) -> Vec<String> {
-    let since = since_damage(faults);
+/// Starts that failed, and brokers that were not ready for long, where no disk explains it: they say
+/// so themselves, or say that the log does, which it has done before.
+fn incidents(cluster: &Cluster, of_disk: Option<Nanos>) -> Vec<String> {
+    let refers = |at: Nanos, text: &str| {
+        text.contains("see the log") && of_disk.is_some_and(|first| first <= at)
+    };
     let incidents = cluster.incidents().into_iter();
-    let unexplained = incidents.filter(|(at, _)| since.is_none_or(|since| *at < since));
+    let unexplained = incidents.filter(|(at, text)| !repeats_disk(text) && !refers(*at, text));
     unexplained.map(|(at, text)| format!("{text} at {:.3} s", at as f64 / 1e9)).collect()
 }

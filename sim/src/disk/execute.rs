@@ -26,9 +26,13 @@ pub(super) struct Eviction {
 /// A page that a failed sync gave up is forgotten within so long, if at all.
 const EVICTION_NANOS_MAX: u64 = 100_000_000;
 
-/// What the device says when it can not.
+/// What the device says when it can not. No other error has these words, so that whoever repeats them
+/// can name a cause.
+pub const IO_ERROR: &str = "input/output error (simulated)";
+
+/// The error of a device that can not.
 pub(super) fn broken() -> io::Error {
-    io::Error::other("input/output error (simulated)")
+    io::Error::other(IO_ERROR)
 }
 
 impl State {

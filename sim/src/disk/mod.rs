@@ -40,6 +40,7 @@ use model::FastMap;
 use runtime::{Disk, RandomStream};
 
 pub use crash::{PowerLoss, ProcessEnd};
+pub use execute::IO_ERROR;
 pub use faults::{Effect, FaultId, FaultKind};
 pub use image::DiskImage;
 pub use inject::{Damage, Rotten};

@@ -323,20 +323,6 @@ impl Action {
             |name: &str| fields.and_then(|fields| fields.get(name)?.as_integer()?.try_into().ok());
         (number("broker"), number("client"))
     }
-
-    /// Whether it is a disk that fails: a broker may say so, and stop.
-    pub fn is_of_disk(&self) -> bool {
-        matches!(
-            self.family(),
-            Family::SyncError
-                | Family::WriteError
-                | Family::ReadError
-                | Family::DiskFull
-                | Family::DiskSlow
-                | Family::Rot
-                | Family::Misdirect
-        )
-    }
 }
 
 impl fmt::Display for Fault {

@@ -48,29 +48,14 @@ pub enum StartError {
     #[error("open the log directory")]
     LogDir(#[from] LogDirError),
     /// The metadata log can not be read or written.
-    #[error("{0}")]
-    Metadata(String),
+    #[error(transparent)]
+    Metadata(#[from] MetadataLogError),
+    /// The controller can not write down that this broker is there.
+    #[error("register the broker")]
+    Unavailable(#[from] ControllerUnavailable),
     /// The broker may not take part in this cluster.
-    #[error("register the broker: {0}")]
-    Register(String),
-}
-
-impl From<MetadataLogError> for StartError {
-    fn from(error: MetadataLogError) -> StartError {
-        StartError::Metadata(error.to_string())
-    }
-}
-
-impl From<ControllerUnavailable> for StartError {
-    fn from(error: ControllerUnavailable) -> StartError {
-        StartError::Metadata(error.to_string())
-    }
-}
-
-impl From<ControllerError> for StartError {
-    fn from(error: ControllerError) -> StartError {
-        StartError::Register(error.to_string())
-    }
+    #[error("register the broker")]
+    Register(#[from] ControllerError),
 }
 
 /// A running broker.

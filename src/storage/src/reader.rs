@@ -266,7 +266,8 @@ impl SegmentRead<'_> {
             self.read(position, len, self.segment.size()).await?
         };
         let (mut end, mut next_offset) = (0, first.base_offset);
-        while whole.len() - end >= HEADER_BYTES {
+        // What lies behind is not to be looked at: it may be lost pages of a failed sync.
+        while whole.len() - end >= HEADER_BYTES && next_offset < self.request.up_to {
             let Some(header) = self.header(&whole, end, position, next_offset)? else { break };
             let fits = end == 0 || end + header.size_bytes() <= self.request.max_bytes;
             let is_whole = end + header.size_bytes() <= whole.len();

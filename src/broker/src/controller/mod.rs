@@ -54,7 +54,7 @@ pub(crate) struct Committed<T> {
 
 /// Why a command got no answer. What it asked for may have happened or not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ControllerUnavailable {
+pub enum ControllerUnavailable {
     /// The broker stops.
     #[error("the broker is stopping")]
     Stopped,

@@ -14,6 +14,7 @@ use runtime::{RandomStream, Rng};
 
 use crate::controller::metadata_log::{MetadataLog, MetadataLogError};
 use crate::controller::{Command, ControllerUnavailable, Decide, Reply};
+use crate::error_chain::Chain;
 
 /// How many commands share a write.
 const GROUP_MAX: usize = 64;
@@ -66,7 +67,7 @@ impl Controller {
         // Closed first, so that nobody waits for an answer that does not come.
         drop(queue);
         if let Err(error) = self.log.close().await {
-            tracing::error!(error = display(&error), "close the metadata log");
+            tracing::error!(error = %Chain(&error), "close the metadata log");
         }
         if let Some(done) = stopped {
             // Whoever asked may be gone.
