@@ -217,7 +217,13 @@ impl Faults {
         };
         self.note_clock(self.cluster.node(broker));
         let asked = fault.asked(&clock);
-        self.prove(at, Proof::Asked(clock, fault, asked));
+        let is_none = matches!(
+            action,
+            Action::ClockJump { by_ms: 0, .. } | Action::ClockDrift { ppm: 0, .. }
+        );
+        if !is_none {
+            self.prove(at, Proof::Asked(clock, fault, asked));
+        }
         false
     }
 

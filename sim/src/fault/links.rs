@@ -26,6 +26,8 @@ impl Faults {
             }
             Action::SlowLinks { latency_us, bytes_per_second, window_bytes } => {
                 let before = network.effects().segments;
+                let is_worse = LinkProfile::LAN.latency_nanos_median < latency_us * 1_000
+                    || *bytes_per_second < LinkProfile::LAN.bytes_per_second;
                 network.slow_links(LinkProfile {
                     latency_nanos_min: latency_us * 500,
                     latency_nanos_median: latency_us * 1_000,
@@ -33,7 +35,9 @@ impl Faults {
                     window_bytes: *window_bytes as usize,
                     ..LinkProfile::LAN
                 });
-                self.prove(at, Proof::Segments(network.clone(), before));
+                if is_worse {
+                    self.prove(at, Proof::Segments(network.clone(), before));
+                }
                 return false;
             }
             Action::Cut { client, broker, .. }

@@ -302,7 +302,10 @@ impl Drawing<'_> {
             Family::Cut | Family::Reset | Family::LoseResponse => {
                 self.link_action(family, client, broker, ms)
             }
-            Family::BitFlip => Action::BitFlip { client, broker, way: Way::Request },
+            Family::BitFlip => {
+                let way = if self.dice.one_in(3) { Way::Response } else { Way::Request };
+                Action::BitFlip { client, broker, way }
+            }
             // Drawn once for the whole run.
             Family::SlowLink => return None,
             Family::Connect if self.dice.one_in(2) => Action::Refuse { broker, ms },

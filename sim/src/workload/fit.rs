@@ -5,7 +5,7 @@
 use client::ClientError;
 use protocol::ErrorCode;
 
-use crate::plan::{Action, Family, Fault};
+use crate::plan::{Action, Family, Fault, Way};
 
 /// What the faults of a run can do to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) struct Weather {
     has_clock_faults: bool,
     /// Bits of records may turn over on their way.
     has_bit_flips: bool,
+    /// Also on the way to a client, who sees that and asks again.
+    pub(super) has_bit_flips_to_clients: bool,
 }
 
 impl Weather {
@@ -28,6 +30,7 @@ impl Weather {
             has_disk_faults: false,
             has_clock_faults: false,
             has_bit_flips: false,
+            has_bit_flips_to_clients: false,
         };
         for fault in plan {
             let family = fault.what.family();
@@ -49,6 +52,8 @@ impl Weather {
             };
             weather.has_clock_faults |= family == Family::Clock;
             weather.has_bit_flips |= family == Family::BitFlip;
+            weather.has_bit_flips_to_clients |=
+                matches!(fault.what, Action::BitFlip { way: Way::Response, .. });
             weather.has_disk_faults |= matches!(
                 family,
                 Family::SyncError

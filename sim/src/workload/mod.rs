@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use client::backoff::Backoff;
 use client::{Admin, Client, ClientConfig, TopicPartition};
-use history::{Partition, Promise, RecordId, Rules};
+use history::{Partition, Promise, RecordId, Rules, What};
 use protocol::StrBytes;
 use runtime::Runtime;
 
@@ -217,9 +217,14 @@ impl Work {
 
     /// The same, of a topic.
     fn is_kept(&self, topic: &str) -> bool {
+        self.is_retained(topic) && self.scenario.workload.trims == 0
+    }
+
+    /// Whether no record of a topic comes of age.
+    fn is_retained(&self, topic: &str) -> bool {
         let Some(rules) = self.rules.get(topic) else { return false };
         let is_long = rules.retention_ms.is_none_or(|millis| LONG_MILLIS <= millis);
-        is_long && rules.retention_bytes.is_none() && self.scenario.workload.trims == 0
+        is_long && rules.retention_bytes.is_none()
     }
 
     /// Whether client number `client`, from 0, does nothing in this run.
@@ -244,11 +249,11 @@ impl Work {
     fn on_ack(&self, id: RecordId, partition: &Partition, offset: i64) {
         let rules = self.rules(&partition.topic);
         let may_be_gone =
-            rules.is_compacted || rules.is_lost_with_power || !self.is_lasting(partition);
+            rules.is_compacted || rules.is_lost_with_power || !self.is_retained(&partition.topic);
         if !id.sequence.is_multiple_of(LOOK_ONE_IN) || may_be_gone {
             return;
         }
-        if self.damaged().contains_key(partition) {
+        if self.damaged().contains_key(partition) || self.is_trimmed(partition, offset) {
             return;
         }
         if !self.disks.iter().any(|disk| is_durable(disk, partition, offset)) {
@@ -256,6 +261,16 @@ impl Work {
                 NotDurable { id, partition: partition.clone(), offset, at: self.world.now() };
             self.not_durable.lock().unwrap_or_else(PoisonError::into_inner).push(found);
         }
+    }
+
+    /// Whether a client has asked for the record to be deleted.
+    fn is_trimmed(&self, trimmed: &Partition, offset: i64) -> bool {
+        let asked = |what: &What| {
+            matches!(what, What::Trim { partition, before }
+                if partition == trimmed && offset < *before)
+        };
+        0 < self.scenario.workload.trims
+            && self.recorder.lock().events.iter().any(|event| asked(&event.what))
     }
 
     /// Acknowledged records that were not on stable storage at that moment.

@@ -147,7 +147,7 @@ impl Sender {
 
     fn failed(&self, error: &DeliveryError) {
         if let DeliveryError::Refused(refused) = error
-            && is_unfit(refused.code)
+            && (is_unfit(refused.code) || self.is_unexplained(refused.code))
         {
             let request = format!("Produce of {}", self.id);
             let error = refused.to_string();
@@ -161,6 +161,11 @@ impl Sender {
             }
             _ => self.unknown(&text_of(error)),
         }
+    }
+
+    /// Whether the broker blames a disk that never failed.
+    fn is_unexplained(&self, code: ErrorCode) -> bool {
+        code == ErrorCode::KafkaStorageError && !self.work.weather.explains(code)
     }
 }
 

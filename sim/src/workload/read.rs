@@ -152,7 +152,9 @@ impl Seat {
                 // Also of a damaged partition: a broker says that it can not read, and serves nothing.
                 let request = format!("Fetch of {at} at {}", offset.0);
                 let error = source.to_string();
-                self.work.recorder.note(self.node, What::UnfitError { request, error });
+                if !self.work.weather.has_bit_flips_to_clients {
+                    self.work.recorder.note(self.node, What::UnfitError { request, error });
+                }
                 self.sleep(Duration::from_millis(100)).await;
             }
             ConsumerError::Refused { at, source } => {
