@@ -20,6 +20,12 @@ right check, repeatably, and shrunk to a plan that fails with the bug and passes
 |---|---|---|---|---|---|
 ";
 
+/// The bugs that a table lists.
+pub fn names(table: &str) -> Vec<&str> {
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ["));
+    rows.filter_map(|row| row.split_once(']').map(|(name, _)| name)).collect()
+}
+
 /// The table of what was proved.
 pub fn table(rows: &[(&Patch, Proof)]) -> String {
     let mut text = HEAD.to_owned();
