@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, PartitionEnds};
-use metadata::config::parse_properties;
+use metadata::config::Property;
 use runtime::Runtime;
 use runtime::sync::oneshot;
 
@@ -79,21 +79,35 @@ pub struct Cluster {
     seats: Arc<Mutex<Vec<Seat>>>,
 }
 
+/// What every broker is set to, unless the scenario says otherwise: no task waits for long.
+const SETTINGS: &[(&str, &str)] = &[
+    ("process.roles", "broker,controller"),
+    ("log.dirs", "/data"),
+    ("auto.create.topics.enable", "false"),
+    ("log.initial.task.delay.ms", "1000"),
+    ("log.retention.check.interval.ms", "2000"),
+    ("log.cleaner.backoff.ms", "2000"),
+    ("log.flush.offset.checkpoint.interval.ms", "3000"),
+];
+
 /// The settings of broker `id` in `scenario`.
 pub(crate) fn config(scenario: &Scenario, id: u32) -> Result<BrokerConfig, String> {
-    let mut text = format!(
-        "node.id={id}\nprocess.roles=broker,controller\nlog.dirs=/data\n\
-         listeners=PLAINTEXT://0.0.0.0:{PORT}\nadvertised.listeners=PLAINTEXT://broker-{id}:{PORT}\n\
-         auto.create.topics.enable=false\nlog.initial.task.delay.ms=1000\n\
-         log.retention.check.interval.ms=2000\nlog.cleaner.backoff.ms=2000\n\
-         log.flush.offset.checkpoint.interval.ms=3000\n"
-    );
-    for (key, value) in &scenario.cluster.settings {
-        text.push_str(&format!("{key}={value}\n"));
-    }
-    let properties = parse_properties(&text).map_err(|error| error.to_string())?;
-    let resolved =
-        BrokerConfig::from_properties(&properties).map_err(|errors| errors.to_string())?;
+    let own = [
+        ("node.id", id.to_string()),
+        ("listeners", format!("PLAINTEXT://0.0.0.0:{PORT}")),
+        ("advertised.listeners", format!("PLAINTEXT://broker-{id}:{PORT}")),
+    ];
+    let own = own.iter().map(|(key, value)| (*key, value.as_str()));
+    let given = scenario.cluster.settings.iter();
+    let given = given.map(|(key, value)| (key.as_str(), value.as_str()));
+    // No file: an error is told by the key, not by a line.
+    let properties: Vec<Property> = own
+        .chain(SETTINGS.iter().copied())
+        .chain(given)
+        .map(|(key, value)| Property { line: None, key: key.to_owned(), value: value.to_owned() })
+        .collect();
+    let resolved = BrokerConfig::from_properties(&properties)
+        .map_err(|errors| errors.to_string().replace('\n', "; "))?;
     Ok(resolved.config)
 }
 

@@ -5,13 +5,14 @@
 //!
 //! Start at [`Scenario::parse`].
 
+mod valid;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Action, Family, Fault};
-use crate::runtime::DRIFT_PPM_MIN;
+use crate::plan::{Family, Fault};
 use crate::workload::AGE_MAX_MS;
 
 /// How long records are kept where nothing says so: Kafka's `log.retention.hours`.
@@ -217,47 +218,10 @@ impl Scenario {
     pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
         let scenario: Scenario = toml::from_str(text)
             .map_err(|source| ScenarioError::Parse { path: path.to_owned(), source })?;
-        match scenario.fault_in_values() {
+        match valid::fault(&scenario) {
             Some(reason) => Err(ScenarioError::Value { path: path.to_owned(), reason }),
             None => Ok(scenario),
         }
-    }
-
-    fn fault_in_values(&self) -> Option<String> {
-        if self.story.trim().is_empty() {
-            return Some("the story is empty: say what the scenario is about".to_owned());
-        }
-        if self.cluster.brokers != 1 {
-            let brokers = self.cluster.brokers;
-            return Some(format!("cluster.brokers is {brokers}; a cluster has one broker so far"));
-        }
-        if self.topics.is_empty() {
-            return Some("there is no topic: add [topics.orders]".to_owned());
-        }
-        let few = self.topics.iter().find(|(_, topic)| topic.partitions < 1);
-        if let Some((name, _)) = few {
-            return Some(format!("topics.{name}.partitions is below 1"));
-        }
-        let work = &self.workload;
-        if work.records > 0 && work.idempotent + work.at_least_once + work.at_most_once == 0 {
-            return Some("workload.records are to be sent, and there is no producer".to_owned());
-        }
-        if self.workload.silent_clients.contains(&0) {
-            return Some("workload.silent_clients counts from 1".to_owned());
-        }
-        if let Err(reason) = crate::cluster::config(self, 1) {
-            return Some(format!("cluster.settings: {reason}"));
-        }
-        let plan = self.plan.iter().flatten().enumerate();
-        let (brokers, clients) = (self.cluster.brokers, crate::workload::client_count(self));
-        let mut wrong = plan.filter_map(|(at, fault)| {
-            let reason = fault.what_is_wrong(brokers, clients)?;
-            Some(format!("plan, fault {at}: {reason}"))
-        });
-        wrong.next().or_else(|| {
-            let actions = self.plan.iter().flatten().map(|fault| &fault.what);
-            actions.filter_map(fault_in_action).next()
-        })
     }
 
     /// What the settings of `topic`, and of the brokers where it has none, allow to be missing.
@@ -303,16 +267,6 @@ impl Scenario {
     /// The scenario as a file.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a scenario has nothing that TOML can not say")
-    }
-}
-
-/// What is wrong with an action, if anything is.
-fn fault_in_action(action: &Action) -> Option<String> {
-    match action {
-        Action::ClockDrift { ppm, .. } if *ppm < DRIFT_PPM_MIN => {
-            Some(format!("a clock that drifts by {ppm} ppm does not go forward"))
-        }
-        _ => None,
     }
 }
 
