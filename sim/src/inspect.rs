@@ -20,6 +20,9 @@ use crate::disk::SimDisk;
 use crate::scenario::Scenario;
 use crate::world::{Nanos, Process, World};
 
+/// The task that owns a partition, by its name in the broker.
+pub(crate) const OWNER_TASK: &str = "partition";
+
 /// More findings say nothing new.
 const FINDINGS_MAX: usize = 20;
 
@@ -47,6 +50,8 @@ struct Walk {
 
 #[derive(Default)]
 struct State {
+    /// How often there were partitions to look at.
+    looks: u64,
     seen: BTreeMap<Place, Seen>,
     findings: Vec<String>,
 }
@@ -82,6 +87,7 @@ impl Inspection {
     pub fn look(&self, process: Process, disk: &SimDisk, all: Vec<PartitionEnds>) {
         let damaged = damaged_logs(disk);
         let mut state = self.lock();
+        state.looks += u64::from(!all.is_empty());
         for ends in all {
             let place = (process.node.0, ends.topic_id, ends.partition);
             // Of all partitions one has changed, at the most.
@@ -107,9 +113,18 @@ impl Inspection {
         }
     }
 
-    /// What must not be, in the order in which it was seen.
-    pub fn findings(&self) -> Vec<String> {
-        self.lock().findings.clone()
+    /// What must not be, in the order in which it was seen, in a run with so many acknowledged
+    /// records. An inspection that saw nothing of them is blind, and would find nothing for ever.
+    pub fn findings(&self, acknowledged: u64) -> Vec<String> {
+        let state = self.lock();
+        let is_blind = acknowledged > 0 && state.looks == 0;
+        let blind = is_blind.then(|| {
+            format!(
+                "was never looked at, though {acknowledged} records were acknowledged: \
+                 no task {OWNER_TASK:?} took a step with a partition open"
+            )
+        });
+        blind.into_iter().chain(state.findings.iter().cloned()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

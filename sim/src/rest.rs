@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::cluster::Cluster;
+use crate::inspect::OWNER_TASK;
 use crate::machine::Machines;
 use crate::world::{Process, World};
 
@@ -58,7 +59,7 @@ fn left_behind(
     let partitions = ends.len();
     for (task, count) in world.task_names(process) {
         let most = match task {
-            "partition" => partitions,
+            OWNER_TASK => partitions,
             // Of some it can not know yet that their other end is gone.
             "connection" => here().count(),
             _ => PASSING_TASKS_MAX,

@@ -207,6 +207,7 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
         // Without the last read everything would count as lost.
         Ok(false) | Err(_) => history.check_without_end(),
     };
+    let partitions = inspection.findings(verdict.figures.acknowledged);
     let (hash, lines, film) = {
         let mut trace = world.trace();
         (trace.hash(), trace.take_lines(), trace.take_film())
@@ -223,7 +224,7 @@ fn play(world: &World, scenario: &Arc<Scenario>) -> Result<Report, String> {
         logs: std::mem::take(&mut slate.logs),
         lifeless: slate.lifeless.take(),
         stuck: ended.err(),
-        partitions: inspection.findings(),
+        partitions,
         left_behind: std::mem::take(&mut slate.left_behind),
         incidents,
         faults,

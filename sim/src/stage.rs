@@ -20,7 +20,7 @@ use crate::audit::{Told, audit};
 use crate::cluster::Cluster;
 use crate::disk::DiskProfile;
 use crate::fault::{Faults, Struck};
-use crate::inspect::Inspection;
+use crate::inspect::{Inspection, OWNER_TASK};
 use crate::judge::recover_twice;
 use crate::log::Capture;
 use crate::machine::Machines;
@@ -130,7 +130,7 @@ impl Stage {
     fn inspect_partitions(&self) {
         let (cluster, machines) = (self.cluster.clone(), self.machines.clone());
         let inspection = self.inspection.clone();
-        self.world.watch_polls("partition", move |process| {
+        self.world.watch_polls(OWNER_TASK, move |process| {
             let disk = machines.machine(process.node).disk;
             inspection.look(process, &disk, cluster.ends(process));
         });
