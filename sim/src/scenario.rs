@@ -166,7 +166,8 @@ pub struct FaultsSpec {
     /// The families that a seed may choose from, with their weights. Each seed takes some of them
     /// (swarm testing): what all seeds do together hides what each would do alone.
     pub families: BTreeMap<Family, u32>,
-    /// The most faults of one run.
+    /// The most faults of one run that are drawn, at least one unless it is 0; what is wrong from the
+    /// beginning (links, clocks, disks) comes on top.
     pub count_max: u32,
 }
 

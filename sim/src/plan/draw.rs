@@ -57,7 +57,10 @@ pub fn draw(scenario: &Scenario, seed: u64, clients: u32) -> Vec<Fault> {
     if families.is_empty() {
         return Vec::new();
     }
-    let count = dice.range(1, u64::from(scenario.faults.count_max) + 1);
+    let count = match u64::from(scenario.faults.count_max) {
+        0 => 0,
+        most => dice.range(1, most + 1),
+    };
     let mut drawing = Drawing { dice, scenario, clients };
     let mut plan: Vec<Fault> = (0..count).filter_map(|_| drawing.fault(&families)).collect();
     plan.extend(from_the_beginning(scenario, seed, &families));
@@ -377,5 +380,33 @@ impl Drawing<'_> {
         }
         let by = self.dice.spread(1, 100_000_000) as i64;
         Action::ClockJump { broker, by_ms: if self.dice.one_in(2) { -by } else { by } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(faults: &str) -> Scenario {
+        let text = format!("story = \"x\"\n[topics.orders]\n{faults}");
+        Scenario::parse("x.toml", &text).unwrap()
+    }
+
+    fn with_count(count_max: u32) -> Scenario {
+        scenario(&format!(
+            "[faults]\ncount_max = {count_max}\n[faults.families]\nkill = 1\nslow-link = 1\nrot = 0\n"
+        ))
+    }
+
+    #[test]
+    fn none_is_drawn_when_none_may_be_and_what_is_wrong_from_the_beginning_is_not_drawn() {
+        for seed in 0..100 {
+            let plan = draw(&with_count(0), seed, 4);
+            assert!(plan.iter().all(|fault| fault.when == Trigger::At { ms: 0 }), "{plan:?}");
+        }
+        let drawn = (0..100).map(|seed| draw(&with_count(1), seed, 4));
+        let drawn: Vec<_> = drawn.filter(|plan| !plan.is_empty()).collect();
+        assert!(drawn.iter().any(|plan| plan.len() == 2), "one may be drawn, and links are slow");
+        assert!(drawn.iter().all(|plan| plan.len() <= 2));
     }
 }
