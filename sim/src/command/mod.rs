@@ -1,5 +1,6 @@
 //! The commands of `klamm-sim`.
 
+mod coverage;
 mod hash;
 mod promote;
 mod replay;

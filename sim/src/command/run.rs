@@ -12,8 +12,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use sim::probes;
 use sim::run::Report;
-use sim::sweep::{Done, Efficacies, Efficacy, Named, sweep};
+use sim::scenario::Scenario;
+use sim::sweep::{Done, Named, sweep};
 
+use super::coverage::Coverage;
 use super::hash::{first_difference, hashes_elsewhere};
 use super::seeds::parse_seeds;
 use super::{Common, Ended, Output, read_scenarios};
@@ -32,8 +34,9 @@ pub(super) struct Run {
     /// Run one of so many seeds a second time in another process and compare; 0: none.
     #[arg(long, default_value_t = 20)]
     repeat_one_in: u64,
-    /// Fail when a family of faults bit in less than a tenth of its runs, or a rare place of the code
-    /// (`sometimes!`) was never reached.
+    /// Fail when a family of faults that a scenario turns on is in no plan, though it should be in
+    /// many, or bit in less than a tenth of its runs, or when a rare place of the code (`sometimes!`)
+    /// was never reached.
     #[arg(long)]
     require_coverage: bool,
     /// Stop after so many failing seeds.
@@ -60,9 +63,7 @@ struct Sum {
     runs: u64,
     events: u64,
     simulated: Duration,
-    efficacies: Efficacies,
-    /// How many runs reached each probe.
-    probes: BTreeMap<String, u64>,
+    coverage: Coverage,
     failures: Vec<Failure>,
     /// Seeds to run again elsewhere, by scenario, with the hash they had here.
     repeats: BTreeMap<String, Vec<(u64, u128)>>,
@@ -75,14 +76,11 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, name: &str, report: &Report) {
+    fn add(&mut self, name: &str, scenario: &Scenario, report: &Report) {
         self.runs += 1;
         self.events += report.events;
         self.simulated += Duration::from_nanos(report.passed);
-        self.efficacies.add(report);
-        for probe in report.probes.keys() {
-            *self.probes.entry(probe.clone()).or_default() += 1;
-        }
+        self.coverage.add(scenario, report);
         let figures = &report.verdict.figures;
         for (name, figure) in [
             ("sent", figures.sent),
@@ -119,11 +117,11 @@ impl Run {
         let mut broken = None;
         sweep(&scenarios, self.seeds.clone(), jobs, |done| {
             let Done { scenario, seed, outcome, cpu } = done;
-            let Named { name, .. } = &scenarios[scenario];
+            let Named { name, scenario } = &scenarios[scenario];
             sum.cpu.push(cpu);
             match outcome {
                 Ok(report) => {
-                    sum.add(name, &report);
+                    sum.add(name, scenario, &report);
                     sum.slow(name, &report, cpu);
                     let repeats = sum.repeats.entry(name.clone()).or_default();
                     // By a hash, so that no sweep leaves out the same seeds; one of each at least.
@@ -155,7 +153,7 @@ impl Run {
         if let Some(error) = broken {
             return Err(error);
         }
-        let gaps = if self.require_coverage { sum.gaps() } else { Vec::new() };
+        let gaps = if self.require_coverage { sum.coverage.gaps() } else { Vec::new() };
         for gap in &gaps {
             eprintln!("not covered: {gap}");
         }
@@ -205,23 +203,6 @@ impl Sum {
             }
         }
         Ok(())
-    }
-
-    /// What the sweep did not try.
-    fn gaps(&self) -> Vec<String> {
-        const BITES_ONE_IN: u64 = 10;
-        let weak = self
-            .efficacies
-            .0
-            .iter()
-            .filter(|(_, efficacy)| efficacy.runs_bitten * BITES_ONE_IN < efficacy.runs);
-        let weak = weak.map(|(family, efficacy)| {
-            let Efficacy { runs, runs_bitten, .. } = efficacy;
-            format!("{family:?} bit in {runs_bitten} of {runs} runs that had it")
-        });
-        let expected = probes::expected(self.runs);
-        let unreached = expected.filter(|probe| !self.probes.contains_key(*probe));
-        weak.chain(unreached.map(|probe| format!("no run got to \"{probe}\""))).collect()
     }
 
     /// Runs for a minute of one core, whatever else the machine does.
@@ -274,7 +255,7 @@ impl Sum {
             println!("{name} --seed {seed:#x}\n  UNREPEATABLE {text}");
         }
         println!("faults: planned, struck, with effect; runs that had one, runs it bit");
-        for (family, efficacy) in &self.efficacies.0 {
+        for (family, efficacy) in &self.coverage.efficacies.0 {
             println!(
                 "  {:<16}{:>8}{:>8}{:>8}{:>8}{:>8}",
                 format!("{family:?}"),
@@ -287,7 +268,7 @@ impl Sum {
         }
         println!("rare places, and how many runs reached them");
         for probe in probes::ALL {
-            println!("  {:<52}{:>8}", probe, self.probes.get(*probe).copied().unwrap_or(0));
+            println!("  {:<52}{:>8}", probe, self.coverage.probes.get(*probe).copied().unwrap_or(0));
         }
         let figures: Vec<String> =
             self.figures.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
@@ -327,6 +308,7 @@ impl Sum {
             })
             .collect();
         let faults: serde_json::Map<String, serde_json::Value> = self
+            .coverage
             .efficacies
             .0
             .iter()
@@ -349,7 +331,7 @@ impl Sum {
             "events": self.events,
             "figures": self.figures,
             "faults": faults,
-            "probes": self.probes,
+            "probes": self.coverage.probes,
             "failures": failures,
             "run_twice": self.repeated,
             "unrepeatable": self.unrepeatable,

@@ -129,6 +129,25 @@ fn swarm(scenario: &Scenario, dice: &mut Dice) -> Vec<(Family, u32)> {
     chosen
 }
 
+/// What [`expected`] counts in: thousandths of a run.
+pub const RUN: u64 = 1000;
+
+/// Each family that plans of `scenario` are drawn from, and in which part of its runs, in thousandths,
+/// it can be relied on: as often as it is drawn on average, and in one of five at the most, as a seed
+/// may leave a family out and may draw it several times.
+pub fn expected(scenario: &Scenario) -> Vec<(Family, u64)> {
+    let spec = &scenario.faults;
+    if scenario.plan.is_some() || spec.count_max == 0 {
+        return Vec::new();
+    }
+    let total: u64 = spec.families.values().map(|weight| u64::from(*weight)).sum();
+    let draws = (u64::from(spec.count_max) + 1) * RUN / 2;
+    let drawn = spec.families.iter().filter(|(_, weight)| 0 < **weight);
+    drawn
+        .map(|(family, weight)| (*family, (draws * u64::from(*weight) / total).min(RUN / 5)))
+        .collect()
+}
+
 struct Drawing<'a> {
     dice: Dice,
     scenario: &'a Scenario,
@@ -408,5 +427,15 @@ mod tests {
         let drawn: Vec<_> = drawn.filter(|plan| !plan.is_empty()).collect();
         assert!(drawn.iter().any(|plan| plan.len() == 2), "one may be drawn, and links are slow");
         assert!(drawn.iter().all(|plan| plan.len() <= 2));
+    }
+
+    #[test]
+    fn a_family_is_expected_where_it_can_be_drawn_and_no_more_often_than_that() {
+        let one_in_five = [(Family::Kill, 200), (Family::SlowLink, 200)];
+        assert_eq!(expected(&with_count(12)), one_in_five);
+        assert_eq!(expected(&with_count(0)), []);
+        assert_eq!(expected(&scenario("plan = []\n[faults.families]\nkill = 1\n")), []);
+        let seldom = "[faults]\ncount_max = 1\n[faults.families]\nkill = 1\ncut = 99\n";
+        assert_eq!(expected(&scenario(seldom))[0], (Family::Kill, 10));
     }
 }

@@ -14,7 +14,7 @@ use protocol::ApiKey;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use draw::Dice;
-pub use draw::draw;
+pub use draw::{RUN, draw, expected};
 
 /// One fault: when this happens, do that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
