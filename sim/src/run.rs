@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use history::{Event, History, Verdict, What};
+use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::fault::Struck;
@@ -19,7 +20,7 @@ use crate::machine::Machines;
 use crate::scenario::Scenario;
 pub(crate) use crate::stage::start_client;
 use crate::stage::{SharedSlate, Stage, supervise};
-use crate::workload::{Finding, NotDurable, Work};
+use crate::workload::{self, NotDurable, Work};
 use crate::world::film::Shot;
 use crate::world::trace::Line;
 use crate::world::{Nanos, NodeId, Panic, Stuck, World};
@@ -48,6 +49,22 @@ pub struct Lifeless {
     pub why: Vec<String>,
 }
 
+/// What a check found, as every command tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which check.
+    pub check: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Finding {
+    /// What `check` found.
+    pub fn new(check: &str, text: impl Into<String>) -> Finding {
+        Finding { check: check.to_owned(), text: text.into() }
+    }
+}
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -62,7 +79,7 @@ pub struct Report {
     /// Acknowledged records that were not on stable storage at that moment.
     pub not_durable: Vec<NotDurable>,
     /// Topics that came back, were not empty when they were created, or lost partitions.
-    pub topics: Vec<Finding>,
+    pub topics: Vec<workload::Finding>,
     /// Handles of the world that outlived the run: brokers, clients or connections that hold on to
     /// themselves and are never freed.
     pub left_over: usize,
@@ -105,50 +122,47 @@ pub struct Report {
 }
 
 impl Report {
-    /// What is wrong with the run, the worst first, by name of the check; empty when nothing is.
-    pub fn failures(&self) -> Vec<(String, String)> {
-        let mut failures: Vec<(String, String)> = Vec::new();
+    /// What is wrong with the run, the worst first; empty when nothing is.
+    pub fn failures(&self) -> Vec<Finding> {
+        let mut failures: Vec<Finding> = Vec::new();
         for violation in &self.verdict.violations {
-            failures.push((violation.anomaly.name().to_owned(), violation.to_string()));
+            failures.push(Finding::new(violation.anomaly.name(), violation.to_string()));
         }
         for panic in &self.panics {
             let text = format!("task {} of {}: {}", panic.task, panic.process.node, panic.message);
-            failures.push(("panic".to_owned(), text));
+            failures.push(Finding::new("panic", text));
         }
         for line in &self.errors {
-            failures.push(("unexpected-error-line".to_owned(), line.to_string()));
+            failures.push(Finding::new("unexpected-error-line", line.to_string()));
         }
         for found in &self.not_durable {
-            failures.push(("ack-not-durable".to_owned(), format!("ack-not-durable {found}")));
+            failures.push(Finding::new("ack-not-durable", format!("ack-not-durable {found}")));
         }
         for found in &self.topics {
-            failures.push((found.check.to_owned(), found.to_string()));
+            failures.push(Finding::new(found.check, found.to_string()));
         }
         for text in &self.recovery {
-            failures.push(("recovery-differs".to_owned(), format!("recovery-differs: {text}")));
+            failures.push(Finding::new("recovery-differs", format!("recovery-differs: {text}")));
         }
-        for text in &self.logs {
-            failures.push(("log-state".to_owned(), format!("log-state {text}")));
-        }
-        for text in &self.partitions {
-            failures.push(("partition-state".to_owned(), format!("partition-state {text}")));
-        }
-        for text in &self.incidents {
-            failures.push(("broker-down".to_owned(), format!("broker-down {text}")));
-        }
-        for text in &self.left_behind {
-            failures.push(("left-behind".to_owned(), format!("left-behind {text}")));
+        for (check, texts) in [
+            ("log-state", &self.logs),
+            ("partition-state", &self.partitions),
+            ("broker-down", &self.incidents),
+            ("left-behind", &self.left_behind),
+        ] {
+            failures
+                .extend(texts.iter().map(|text| Finding::new(check, format!("{check} {text}"))));
         }
         if let Some(lifeless) = &self.lifeless {
             let text = format!("{}: {}", lifeless.phase, lifeless.why.join("; "));
-            failures.push(("no-life".to_owned(), text));
+            failures.push(Finding::new("no-life", text));
         }
         if let Some(stuck) = &self.stuck {
-            failures.push(("stuck".to_owned(), stuck.to_string()));
+            failures.push(Finding::new("stuck", stuck.to_string()));
         }
         if self.left_over > 0 {
             let text = format!("{} handles of the world outlive its processes", self.left_over);
-            failures.push(("never-freed".to_owned(), text));
+            failures.push(Finding::new("never-freed", text));
         }
         failures
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::plan::{Fault, draw};
-use crate::run::{Report, Watch};
+use crate::run::{Finding, Report, Watch};
 use crate::scenario::{FaultsSpec, Scenario};
 use crate::sweep::run_alone;
 use crate::workload::client_count;
@@ -35,10 +35,8 @@ impl Default for Limits {
 pub struct Shrunk {
     /// The scenario with its plan and its seed.
     pub scenario: Scenario,
-    /// The check that fails.
-    pub check: String,
-    /// What it says of the small run.
-    pub finding: String,
+    /// The check that fails, and what it says of the small run.
+    pub finding: Finding,
     /// The hash of the small run.
     pub hash: u128,
     /// How many faults there were.
@@ -46,7 +44,7 @@ pub struct Shrunk {
     /// How many runs it took.
     pub runs: u32,
     /// What remains of each fault's necessity: the finding without it, `None` when the run passes.
-    pub without: Vec<(Fault, Option<String>)>,
+    pub without: Vec<(Fault, Option<Finding>)>,
     /// Whether the limits allowed to finish.
     pub is_minimal: bool,
 }
@@ -102,9 +100,9 @@ pub fn shrink(
     };
     let report = run(&explicit, seed)?;
     let failures = report.failures();
-    let found = failures.iter().find(|(name, _)| check.is_none_or(|wanted| wanted == name));
-    let Some((name, _)) = found else { return Err(ShrinkError::Passes { seed }) };
-    let check = name.clone();
+    let found = failures.iter().find(|found| check.is_none_or(|wanted| wanted == found.check));
+    let Some(found) = found else { return Err(ShrinkError::Passes { seed }) };
+    let check = found.check.clone();
     let begun = Instant::now();
     let mut search = Search { scenario: explicit, seed, check, runs: 1, begun, limits };
     let faults = search.fewest_faults(plan.clone())?;
@@ -127,15 +125,14 @@ pub fn shrink(
         let report = run(&other, seed)?;
         search.runs += 1;
         let finding = report.failures().into_iter().next();
-        is_minimal &= finding.as_ref().is_none_or(|(name, _)| *name != search.check);
-        without.push((fault, finding.map(|(_, text)| text)));
+        is_minimal &= finding.as_ref().is_none_or(|found| found.check != search.check);
+        without.push((fault, finding));
     }
     let report = run(&search.scenario, seed)?;
-    let finding = report.failures().into_iter().find(|(name, _)| *name == search.check);
+    let finding = report.failures().into_iter().find(|found| found.check == search.check);
     Ok(Shrunk {
         scenario: search.scenario,
-        check: search.check,
-        finding: finding.map(|(_, text)| text).unwrap_or_default(),
+        finding: finding.unwrap_or_else(|| Finding::new(&search.check, "")),
         hash: report.hash,
         faults_before: plan.len(),
         runs: search.runs + 1,
@@ -156,7 +153,7 @@ impl Search {
     fn still_fails(&mut self, scenario: &Scenario) -> Result<bool, ShrinkError> {
         self.runs += 1;
         let report = run(scenario, self.seed)?;
-        Ok(report.failures().iter().any(|(name, _)| *name == self.check))
+        Ok(report.failures().iter().any(|found| found.check == self.check))
     }
 
     fn fails_with(&mut self, faults: &[Fault]) -> Result<bool, ShrinkError> {

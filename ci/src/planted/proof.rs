@@ -70,11 +70,12 @@ struct Failure {
 #[derive(Deserialize)]
 struct Finding {
     check: String,
+    text: String,
 }
 
 #[derive(Deserialize)]
 struct Small {
-    finding: String,
+    finding: Finding,
     faults_before: usize,
     faults: Vec<serde_json::Value>,
     records: u64,
@@ -110,7 +111,7 @@ impl<'a> Lab<'a> {
             faults_before: small.faults_before,
             faults: small.faults.len(),
             records: small.records,
-            finding: small.finding,
+            finding: small.finding.text,
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use sim::run::Watch;
+use sim::run::{Report, Watch};
 use sim::scenario::Scenario;
 use sim::sweep::run_alone;
 
@@ -40,25 +40,30 @@ impl Promote {
             .with_context(|| format!("write {}", self.to.display()))?;
         let seed = scenario.seed.unwrap_or(0);
         let report = run_alone(scenario, seed, Watch::default()).map_err(|error| anyhow!(error))?;
-        let finding = report.failures().into_iter().next();
         match self.common.output {
-            Output::Json => {
-                let (check, text) = finding.unzip();
-                let to = self.to.display().to_string();
-                let (seed, hash) = (format!("{seed:#x}"), format!("{:032x}", report.hash));
-                let json = serde_json::json!({
-                    "to": to, "seed": seed, "hash": hash, "check": check, "finding": text,
-                });
-                println!("{json:#}");
-            }
-            Output::Text => {
-                match finding {
-                    Some((_, text)) => println!("fails now: {text}"),
-                    None => println!("passes now: with the bug it must fail, see that it does"),
-                }
-                println!("{}", self.to.display());
-            }
+            Output::Json => println!("{:#}", self.to_json(&report)),
+            Output::Text => self.print(&report),
         }
         Ok(Ended::Clean)
+    }
+
+    /// A scenario that passes may be promoted: when the bug is gone already. It has to be said.
+    fn print(&self, report: &Report) {
+        match report.failures().first() {
+            Some(found) => println!("fails now: {}", found.text),
+            None => println!("passes now: with the bug it must fail, see that it does"),
+        }
+        println!("{}", self.to.display());
+    }
+
+    fn to_json(&self, report: &Report) -> serde_json::Value {
+        let findings = report.failures();
+        serde_json::json!({
+            "to": self.to.display().to_string(),
+            "seed": format!("{:#x}", report.seed),
+            "hash": format!("{:032x}", report.hash),
+            "passes_now": findings.is_empty(),
+            "findings": findings,
+        })
     }
 }

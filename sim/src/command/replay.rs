@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sim::run::{Report, Watch};
 use sim::sweep::run_alone;
 use sim::world::Kind;
@@ -30,7 +31,7 @@ pub(super) struct Replay {
     #[arg(long, value_name = "NAME")]
     node: Vec<String>,
     /// Events of these kinds only.
-    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    #[arg(long, value_name = "KIND", value_parser = kinds())]
     kind: Vec<Kind>,
     /// Events from this simulated second on.
     #[arg(long, value_name = "SECONDS")]
@@ -45,11 +46,13 @@ pub(super) struct Replay {
     common: Common,
 }
 
-/// A kind by its name in the output.
-fn parse_kind(text: &str) -> Result<Kind, String> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == text);
-    let names = Kind::ALL.map(Kind::name).join(", ");
-    kind.ok_or_else(|| format!("there is no such kind; there are {names}"))
+/// Kinds by their names in the output, which `--help` and a wrong one list.
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let names = PossibleValuesParser::new(Kind::ALL.map(Kind::name));
+    names.map(|name| {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        kind.expect("only names of kinds are possible")
+    })
 }
 
 impl Replay {
@@ -85,8 +88,15 @@ impl Replay {
                 })
             })
             .collect();
-        let findings = report.failures();
-        writeln!(out, "{}", serde_json::json!({ "lines": lines, "findings": findings }))
+        let json = serde_json::json!({
+            "scenario": self.scenario.display().to_string(),
+            "seed": format!("{:#x}", report.seed),
+            "hash": format!("{:032x}", report.hash),
+            "events": report.events,
+            "findings": report.failures(),
+            "lines": lines,
+        });
+        writeln!(out, "{json}")
     }
 
     fn write_text(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
@@ -95,8 +105,8 @@ impl Replay {
             let kind = line.kind.name();
             writeln!(out, "{seconds:>12.6} {node:<NODE_WIDTH$} {kind:<10} {text}")?;
         }
-        for (_, text) in report.failures() {
-            writeln!(out, "VIOLATION {text}")?;
+        for found in report.failures() {
+            writeln!(out, "VIOLATION {}", found.text)?;
         }
         writeln!(out, "trace {:032x}, {} events", report.hash, report.events)
     }

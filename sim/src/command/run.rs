@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use sim::probes;
-use sim::run::Report;
+use sim::run::{Finding, Report};
 use sim::scenario::Scenario;
 use sim::sweep::{Done, Named, sweep};
 
@@ -54,7 +54,24 @@ struct Failure {
     scenario: String,
     seed: u64,
     hash: u128,
-    findings: Vec<(String, String)>,
+    findings: Vec<Finding>,
+}
+
+impl Failure {
+    /// The command that shows it again.
+    fn replay(&self) -> String {
+        format!("cargo sim replay {} --seed {:#x}", self.scenario, self.seed)
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "scenario": self.scenario,
+            "seed": format!("{:#x}", self.seed),
+            "hash": format!("{:032x}", self.hash),
+            "findings": self.findings,
+            "replay": self.replay(),
+        })
+    }
 }
 
 /// What a sweep came to.
@@ -145,15 +162,16 @@ impl Run {
         if self.repeat_one_in > 0 && broken.is_none() {
             broken = sum.repeat(jobs).err();
         }
+        let gaps = sum.coverage.gaps();
         match self.common.output {
             Output::Text => sum.print(took),
-            Output::Json => println!("{:#}", sum.to_json(took)),
+            Output::Json => println!("{:#}", sum.to_json(took, &gaps)),
         }
         // What was found until then is told all the same.
         if let Some(error) = broken {
             return Err(error);
         }
-        let gaps = if self.require_coverage { sum.coverage.gaps() } else { Vec::new() };
+        let gaps = if self.require_coverage { gaps } else { Vec::new() };
         for gap in &gaps {
             eprintln!("not covered: {gap}");
         }
@@ -225,7 +243,7 @@ impl Sum {
             return;
         }
         let text = format!("slow: {:.1} s of a core for one run", cpu.as_secs_f64());
-        let finding = ("slow".to_owned(), text);
+        let finding = Finding::new("slow", text);
         let (seed, hash) = (report.seed, report.hash);
         match self.failures.iter_mut().find(|known| known.seed == seed && known.scenario == name) {
             Some(known) => known.findings.push(finding),
@@ -240,16 +258,13 @@ impl Sum {
         for failure in &self.failures {
             println!("{} --seed {:#x}", failure.scenario, failure.seed);
             const SHOWN: usize = 5;
-            for (_, text) in failure.findings.iter().take(SHOWN) {
-                println!("  VIOLATION {text}");
+            for found in failure.findings.iter().take(SHOWN) {
+                println!("  VIOLATION {}", found.text);
             }
             if let Some(more) = failure.findings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
                 println!("  and {more} more");
             }
-            println!(
-                "  cargo sim replay {} --seed {:#x}    # trace {:032x}",
-                failure.scenario, failure.seed, failure.hash
-            );
+            println!("  {}    # trace {:032x}", failure.replay(), failure.hash);
         }
         for (name, seed, text) in &self.unrepeatable {
             println!("{name} --seed {seed:#x}\n  UNREPEATABLE {text}");
@@ -268,7 +283,11 @@ impl Sum {
         }
         println!("rare places, and how many runs reached them");
         for probe in probes::ALL {
-            println!("  {:<52}{:>8}", probe, self.coverage.probes.get(*probe).copied().unwrap_or(0));
+            println!(
+                "  {:<52}{:>8}",
+                probe,
+                self.coverage.probes.get(*probe).copied().unwrap_or(0)
+            );
         }
         let figures: Vec<String> =
             self.figures.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
@@ -289,24 +308,14 @@ impl Sum {
         );
     }
 
-    fn to_json(&self, took: Duration) -> serde_json::Value {
-        let failures: Vec<_> = self
-            .failures
-            .iter()
-            .map(|failure| {
-                let findings: Vec<_> = failure
-                    .findings
-                    .iter()
-                    .map(|(check, text)| json!({ "check": check, "text": text }))
-                    .collect();
-                json!({
-                    "scenario": failure.scenario,
-                    "seed": format!("{:#x}", failure.seed),
-                    "hash": format!("{:032x}", failure.hash),
-                    "findings": findings,
-                })
+    /// `gaps` are what `--require-coverage` would not let pass.
+    fn to_json(&self, took: Duration, gaps: &[String]) -> serde_json::Value {
+        let failures: Vec<_> = self.failures.iter().map(Failure::to_json).collect();
+        let unrepeatable = self.unrepeatable.iter().map(|(scenario, seed, difference)| {
+            json!({
+                "scenario": scenario, "seed": format!("{seed:#x}"), "difference": difference,
             })
-            .collect();
+        });
         let faults: serde_json::Map<String, serde_json::Value> = self
             .coverage
             .efficacies
@@ -332,9 +341,10 @@ impl Sum {
             "figures": self.figures,
             "faults": faults,
             "probes": self.coverage.probes,
+            "not_covered": gaps,
             "failures": failures,
             "run_twice": self.repeated,
-            "unrepeatable": self.unrepeatable,
+            "unrepeatable": unrepeatable.collect::<Vec<_>>(),
         })
     }
 }

@@ -52,7 +52,7 @@ impl Shrink {
     }
 
     fn print(&self, shrunk: &Shrunk, seed: u64) {
-        println!("VIOLATION {}", shrunk.finding);
+        println!("VIOLATION {}", shrunk.finding.text);
         let faults = shrunk.without.len();
         let minimal =
             if shrunk.is_minimal { "minimal" } else { "not minimal: out of runs or time" };
@@ -65,7 +65,7 @@ impl Shrink {
         for (fault, finding) in &shrunk.without {
             let without = match finding {
                 None => "passes".to_owned(),
-                Some(finding) => format!("fails otherwise: {finding}"),
+                Some(found) => format!("fails otherwise: {}", found.text),
             };
             println!("  {fault}\n      without it: {without}");
         }
@@ -85,7 +85,6 @@ fn to_json(shrunk: &Shrunk, seed: u64) -> serde_json::Value {
         })
         .collect();
     json!({
-        "check": shrunk.check,
         "finding": shrunk.finding,
         "seed": format!("{seed:#x}"),
         "hash": format!("{:032x}", shrunk.hash),

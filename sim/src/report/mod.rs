@@ -26,6 +26,7 @@ pub use ledger::{Fate, Row};
 pub use moments::{MOMENTS_MAX, Message, Moment};
 
 use crate::plan::{Fault, draw};
+pub use crate::run::Finding;
 use crate::run::{Report, Watch};
 use crate::scenario::{FaultsSpec, Scenario};
 use crate::shrink::{Limits, Shrunk, shrink};
@@ -35,15 +36,6 @@ use crate::world::{Kind, Nanos};
 use frames::frames;
 use ledger::{Ledger, ledger};
 use moments::{Focus, moments};
-
-/// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Which check.
-    pub check: String,
-    /// What it says.
-    pub text: String,
-}
 
 /// A fault of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,7 +58,7 @@ pub struct Minimal {
     /// Its faults.
     pub faults: Vec<String>,
     /// What happens without each of them.
-    pub without: Vec<Option<String>>,
+    pub without: Vec<Option<Finding>>,
     /// How many records are left.
     pub records: u32,
     /// Whether there was time to make sure that no fault can be spared.
@@ -123,8 +115,7 @@ pub struct Account {
 pub fn account(named: &Named, seed: u64, time: Duration) -> Result<Account, String> {
     let scenario = &named.scenario;
     let report = run_alone(scenario, seed, Watch { is_recording: true })?;
-    let findings: Vec<Finding> =
-        report.failures().into_iter().map(|(check, text)| Finding { check, text }).collect();
+    let findings = report.failures();
     let (without, minimal) = match findings.first() {
         None => (Vec::new(), None),
         Some(worst) => what_if(scenario, seed, &worst.check, time)?,
@@ -228,10 +219,10 @@ fn explicit(scenario: &Scenario, seed: u64, plan: Vec<Fault>) -> Scenario {
 
 fn told_without(report: &Report, check: &str) -> String {
     let failures = report.failures();
-    match failures.iter().find(|(name, _)| name == check).or(failures.first()) {
+    match failures.iter().find(|found| found.check == check).or(failures.first()) {
         None => "passes".to_owned(),
-        Some((name, _)) if name == check => "fails the same check".to_owned(),
-        Some((_, text)) => format!("fails otherwise: {text}"),
+        Some(found) if found.check == check => "fails the same check".to_owned(),
+        Some(found) => format!("fails otherwise: {}", found.text),
     }
 }
 
@@ -252,7 +243,7 @@ impl Minimal {
         let sentences =
             self.faults.iter().zip(&self.without).map(|(fault, without)| match without {
                 None => format!("Without “{fault}” it passes."),
-                Some(finding) => format!("Without “{fault}” it fails otherwise: {finding}."),
+                Some(found) => format!("Without “{fault}” it fails otherwise: {}.", found.text),
             });
         let mut words: Vec<String> = sentences.collect();
         if !self.is_minimal {

@@ -85,7 +85,7 @@ fn hostile() -> Account {
         faults: vec![fault; 12],
         minimal: Some(Minimal {
             faults: vec![evil.to_owned()],
-            without: vec![Some(evil.to_owned())],
+            without: vec![Some(Finding::new(evil, evil))],
             records: 1,
             is_minimal: false,
             toml: evil.to_owned(),
