@@ -66,6 +66,16 @@ pub enum ShrinkError {
         /// The seed.
         seed: u64,
     },
+    /// The seed fails, and not in the check that was asked for.
+    #[error("seed {seed:#x} does not fail in {check:?}, but in {}", failing.join(", "))]
+    Otherwise {
+        /// The seed.
+        seed: u64,
+        /// The check that was asked for.
+        check: String,
+        /// Those that fail, the worst first.
+        failing: Vec<String>,
+    },
     /// The scenario can not be run.
     #[error("{0}")]
     Scenario(String),
@@ -99,10 +109,7 @@ pub fn shrink(
         ..scenario.clone()
     };
     let report = run(&explicit, seed)?;
-    let failures = report.failures();
-    let found = failures.iter().find(|found| check.is_none_or(|wanted| wanted == found.check));
-    let Some(found) = found else { return Err(ShrinkError::Passes { seed }) };
-    let check = found.check.clone();
+    let check = failing_check(&report.failures(), seed, check)?;
     let begun = Instant::now();
     let mut search = Search { scenario: explicit, seed, check, runs: 1, begun, limits };
     let faults = search.fewest_faults(plan.clone())?;
@@ -139,6 +146,28 @@ pub fn shrink(
         without,
         is_minimal,
     })
+}
+
+/// The check that has to go on failing: the one that was asked for, or the worst.
+fn failing_check(
+    failures: &[Finding],
+    seed: u64,
+    wanted: Option<&str>,
+) -> Result<String, ShrinkError> {
+    let mut failing: Vec<String> = Vec::new();
+    for found in failures {
+        if !failing.contains(&found.check) {
+            failing.push(found.check.clone());
+        }
+    }
+    let is_wanted = |check: &&String| wanted.is_none_or(|wanted| wanted == **check);
+    match (failing.iter().find(is_wanted), wanted) {
+        (Some(check), _) => Ok(check.clone()),
+        (None, Some(wanted)) if !failing.is_empty() => {
+            Err(ShrinkError::Otherwise { seed, check: wanted.to_owned(), failing })
+        }
+        (None, _) => Err(ShrinkError::Passes { seed }),
+    }
 }
 
 fn run(scenario: &Scenario, seed: u64) -> Result<Report, ShrinkError> {
@@ -221,5 +250,25 @@ impl Search {
             self.scenario = smaller;
         }
         Ok(fails)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_to_keep_is_one_that_fails() {
+        let found = ["lost-write", "duplicate", "lost-write"].map(|check| Finding::new(check, ""));
+        assert_eq!(failing_check(&found, 1, None).unwrap(), "lost-write");
+        assert_eq!(failing_check(&found, 1, Some("duplicate")).unwrap(), "duplicate");
+        let misspelt = failing_check(&found, 1, Some("lost-writ")).unwrap_err().to_string();
+        assert_eq!(
+            misspelt,
+            "seed 0x1 does not fail in \"lost-writ\", but in lost-write, duplicate"
+        );
+        let passes = ShrinkError::Passes { seed: 1 };
+        assert_eq!(failing_check(&[], 1, Some("lost-write")), Err(passes.clone()));
+        assert_eq!(failing_check(&[], 1, None), Err(passes));
     }
 }
