@@ -106,6 +106,18 @@ fn read_scenario(path: &Path) -> Result<Named> {
     Ok(Named { name: path.display().to_string(), scenario: Arc::new(scenario) })
 }
 
+/// Refuses a file to write whose directory is not there, before anything is run for it.
+fn check_directory(path: &Path) -> Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    match directory.filter(|directory| !directory.is_dir()) {
+        Some(missing) => {
+            let (missing, path) = (missing.display(), path.display());
+            bail!(Misuse(format!("{path} can not be written: there is no directory {missing}")))
+        }
+        None => Ok(()),
+    }
+}
+
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     if !path.is_dir() {
         files.push(path.to_owned());

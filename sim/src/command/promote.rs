@@ -1,6 +1,7 @@
 //! `klamm-sim promote`: a counterexample becomes a test, with the story of its bug.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -8,7 +9,7 @@ use sim::run::{Report, Watch};
 use sim::scenario::Scenario;
 use sim::sweep::run_alone;
 
-use super::{Common, Ended, Misuse, Output, read_scenario};
+use super::{Common, Ended, Misuse, Output, check_directory, read_scenario};
 
 #[derive(Args)]
 pub(super) struct Promote {
@@ -34,12 +35,18 @@ impl Promote {
         if self.to.exists() {
             bail!(Misuse(format!("{} is there already", self.to.display())));
         }
+        check_directory(&self.to)?;
         let story = format!("{}\n", self.story.trim());
-        let promoted = Scenario { story, ..(**scenario).clone() };
+        if story.trim().is_empty() {
+            bail!(Misuse("the story is empty: say what went wrong and what was done".to_owned()));
+        }
+        let promoted = Arc::new(Scenario { story, ..(**scenario).clone() });
+        let seed = scenario.seed.unwrap_or(0);
+        let report =
+            run_alone(&promoted, seed, Watch::default()).map_err(|error| anyhow!(error))?;
+        // Last, so that nothing is there when something is wrong.
         std::fs::write(&self.to, promoted.to_toml())
             .with_context(|| format!("write {}", self.to.display()))?;
-        let seed = scenario.seed.unwrap_or(0);
-        let report = run_alone(scenario, seed, Watch::default()).map_err(|error| anyhow!(error))?;
         match self.common.output {
             Output::Json => println!("{:#}", self.to_json(&report)),
             Output::Text => self.print(&report),

@@ -8,7 +8,7 @@ use clap::Args;
 use sim::report::{Account, account};
 
 use super::seeds::parse_seed;
-use super::{Common, Ended, Output, read_scenario};
+use super::{Common, Ended, Output, check_directory, read_scenario};
 
 /// So many findings are printed; the page has the rest.
 const FINDINGS_MAX: usize = 5;
@@ -44,6 +44,9 @@ impl Report {
             (None, Output::Text) => Some(Path::new(PAGE)),
             (None, Output::Json) => None,
         };
+        if let Some(path) = page {
+            check_directory(path)?;
+        }
         let account = account(&named, seed, limit).map_err(|error| anyhow!(error))?;
         let written = page.map(|path| write(&account, path)).transpose()?;
         match self.common.output {

@@ -9,7 +9,7 @@ use serde_json::json;
 use sim::shrink::{Limits, Shrunk, shrink};
 
 use super::seeds::parse_seed;
-use super::{Common, Ended, Output, read_scenario};
+use super::{Common, Ended, Output, check_directory, read_scenario};
 
 #[derive(Args)]
 pub(super) struct Shrink {
@@ -38,6 +38,9 @@ impl Shrink {
     pub(super) fn execute(&self) -> Result<Ended> {
         let named = read_scenario(&self.scenario)?;
         let seed = self.seed.or(named.scenario.seed).unwrap_or(0);
+        if let Some(path) = &self.write {
+            check_directory(path)?;
+        }
         let limits = Limits { runs: self.runs, time: Duration::from_secs(self.time) };
         let shrunk = shrink(&named.scenario, seed, self.check.as_deref(), limits)?;
         if let Some(path) = &self.write {
