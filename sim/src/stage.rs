@@ -318,7 +318,11 @@ impl Stage {
             let scenario = &self.work.scenario;
             let (image, recovery) = recover_twice(&self.machines, node, &config, scenario).await;
             let damaged = &self.cluster.damaged_logs()[id as usize - 1];
-            let told = Told { ends: self.lasting_ends(ends_at_rest), damaged: damaged.clone() };
+            let told = Told {
+                ends: self.lasting_ends(ends_at_rest),
+                damaged: damaged.clone(),
+                retention_bytes: self.retention_bytes(),
+            };
             let logs = audit(&self.machines, &image, &config, told).await;
             let mut slate = self.slate();
             slate.recovery.extend(recovery);
@@ -333,6 +337,18 @@ impl Stage {
         let processes = self.cluster.processes().into_iter();
         let ends = processes.flat_map(|process| self.cluster.ends(process));
         ends.map(|at| (format!("{}-{}", at.topic, at.partition), at.log_end.0)).collect()
+    }
+
+    /// How large partitions may be, by the names of their logs.
+    fn retention_bytes(&self) -> BTreeMap<String, u64> {
+        let rules = |at: &Partition| {
+            let scenario = &self.work.scenario;
+            scenario.topics.get(&*at.topic).map(|topic| scenario.rules(topic))
+        };
+        let partitions = self.work.whole_partitions().into_iter();
+        let limited =
+            partitions.filter_map(|at| Some((at.to_string(), rules(&at)?.retention_bytes?)));
+        limited.collect()
     }
 
     /// Where the partitions that survive a loss of power have to end. What was on its way from a

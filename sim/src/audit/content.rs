@@ -11,6 +11,19 @@ use crate::disk::DiskImage;
 /// No batch of the simulation is larger.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
+/// The segments in the directory `place`, which ends with a slash.
+fn segments(image: &DiskImage, place: &str) -> BTreeMap<u64, Bytes> {
+    let base = |path: &str| -> Option<u64> {
+        path.strip_prefix(place)?.strip_suffix(".log")?.parse().ok()
+    };
+    image.files().filter_map(|(path, bytes)| Some((base(path)?, bytes.clone()))).collect()
+}
+
+/// How large they are, the oldest first.
+pub(super) fn segment_sizes(image: &DiskImage, place: &str) -> Vec<u64> {
+    segments(image, place).into_values().map(|bytes| bytes.len() as u64).collect()
+}
+
 /// All batches, in order.
 pub(super) struct Content {
     pub(super) batches: Vec<Batch>,
@@ -19,13 +32,8 @@ pub(super) struct Content {
 impl Content {
     /// Of the segments in the directory `place`, which ends with a slash.
     pub(super) fn of(image: &DiskImage, place: &str) -> Content {
-        let base = |path: &str| -> Option<u64> {
-            path.strip_prefix(place)?.strip_suffix(".log")?.parse().ok()
-        };
-        let segments: BTreeMap<u64, Bytes> =
-            image.files().filter_map(|(path, bytes)| Some((base(path)?, bytes.clone()))).collect();
         let mut batches = Vec::new();
-        for mut rest in segments.into_values() {
+        for mut rest in segments(image, place).into_values() {
             // What is not a whole batch is the torn end that opening cuts off.
             while let Ok(Some(batch)) = Batch::split_first(&mut rest) {
                 if batch.verify_crc().is_err() {

@@ -37,6 +37,8 @@ pub struct Told {
     pub ends: BTreeMap<String, i64>,
     /// Logs that are damaged: nothing is expected of them.
     pub damaged: BTreeSet<String>,
+    /// `retention.bytes` of the logs that have it.
+    pub retention_bytes: BTreeMap<String, u64>,
 }
 
 /// Opens every log of `image` and says where it contradicts its own files, or what was told.
@@ -94,12 +96,25 @@ async fn audit_dir(
                     findings.push(format!("{name}: ends at {end}, clients were told {told}"));
                 }
                 findings.extend(audit_log(name, &log, &Content::of(image, &place)).await);
+                if let Some(limit) = told.retention_bytes.get(&name.to_string()) {
+                    let kept = kept_too_long(&content::segment_sizes(image, &place), *limit);
+                    findings.extend(kept.map(|finding| format!("{name}: {finding}")));
+                }
             }
             Err(error) => findings.push(format!("{name} does not open: {error}")),
         }
     }
     findings.extend(missing.keys().map(|name| format!("{name} is not there")));
     Ok(findings)
+}
+
+/// A log that was at rest for some rounds of retention has nothing left that it deletes.
+fn kept_too_long(segments: &[u64], retention_bytes: u64) -> Option<String> {
+    let without_first: u64 = segments.iter().skip(1).sum();
+    let is_due = segments.len() > 1 && retention_bytes <= without_first;
+    is_due.then(|| {
+        format!("has {without_first} bytes without its first segment, may have {retention_bytes}")
+    })
 }
 
 async fn audit_log(name: &LogName, log: &Log, content: &Content) -> Vec<String> {
