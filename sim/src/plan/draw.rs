@@ -407,7 +407,7 @@ mod tests {
     use super::*;
 
     fn scenario(faults: &str) -> Scenario {
-        let text = format!("story = \"x\"\n[topics.orders]\n{faults}");
+        let text = format!("story = \"x\"\n{faults}\n[topics.orders]\n");
         Scenario::parse("x.toml", &text).unwrap()
     }
 
