@@ -7,6 +7,8 @@
 //! Start at [`draw`].
 
 mod draw;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
