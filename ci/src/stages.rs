@@ -231,7 +231,7 @@ pub const STAGES: &[Stage] = &[
     },
     Stage {
         name: "scenarios",
-        what: "1,650 seeds of the smoke scenarios, and every counterexample there was",
+        what: "1,800 seeds of the smoke scenarios, and every counterexample there was",
         groups: DAY,
         tools: &[],
         limit: minutes(30),
@@ -244,7 +244,7 @@ pub const STAGES: &[Stage] = &[
     },
     Stage {
         name: "scenarios-long",
-        what: "88,000 seeds of the smoke scenarios, and the long ones",
+        what: "96,000 seeds of the smoke scenarios, and the long ones",
         groups: NIGHT,
         tools: &[],
         limit: minutes(120),
