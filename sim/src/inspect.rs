@@ -145,7 +145,7 @@ impl State {
             let target = look.ends.durable_end;
             let is_there = target <= look.ends.log_start
                 || walk.reaches(disk, look.name, target)
-                || walk.starts_over(disk, look.name, target);
+                || walk.starts_over(disk, look.name, look.ends.log_start, target);
             if !is_there {
                 let next = walk.next;
                 findings.push(format!(
@@ -229,15 +229,29 @@ impl Walk {
         }
     }
 
-    /// The same from the beginning of the last segment that begins before `target`, or the one
-    /// before, if that is the first walk or a cut of the log made the last one useless.
-    fn starts_over(&mut self, disk: &SimDisk, name: &str, target: Offset) -> bool {
+    /// The same from the beginning of a segment: of the last one before `target` if this is the first
+    /// walk, otherwise of the one where the last walk ended or, meanwhile, the log begins. What lies
+    /// between was called durable since, and has to be there.
+    fn starts_over(
+        &mut self,
+        disk: &SimDisk,
+        name: &str,
+        log_start: Offset,
+        target: Offset,
+    ) -> bool {
+        let from = match self.segment {
+            Some(_) => self.next.max(log_start.0),
+            None => target.0,
+        };
         let directory = format!("/data/{name}/");
         let base = |path: &str| -> Option<i64> {
             path.strip_prefix(&directory)?.strip_suffix(".log")?.parse().ok()
         };
         let files = disk.files();
-        let bases = files.iter().filter_map(|(path, _)| base(path)).filter(|base| *base < target.0);
+        let bases = files
+            .iter()
+            .filter_map(|(path, _)| base(path))
+            .filter(|base| *base <= from && *base < target.0);
         let Some(last) = bases.max() else { return false };
         *self = Walk { segment: Some(last), position: 0, next: last };
         self.reaches(disk, name, target)
