@@ -165,7 +165,10 @@ fn not_started(error: StartError, listen_hint: &str) -> Failure {
         StartError::LogDir(LogDirError::InUse { .. }) => {
             Some("another broker runs there: stop it, or name another directory (--dir, log.dirs)")
         }
-        StartError::LogDir(_) | StartError::Metadata(_) | StartError::Register(_) => None,
+        StartError::LogDir(_)
+        | StartError::Metadata(_)
+        | StartError::Unavailable(_)
+        | StartError::Register(_) => None,
     };
     let failure = Failure::new("start the broker").because(error);
     match hint {
