@@ -278,7 +278,14 @@ impl LogDir {
     /// Deletes a log that is not open: its directory is renamed, durably; its files go with
     /// [`LogDir::remove_deleted`].
     pub async fn delete_log(&self, name: &LogName) -> Result<(), LogDirError> {
-        self.rename_away(name, DELETED_DIR_SUFFIX).await.map(drop)
+        match self.rename_away(name, DELETED_DIR_SUFFIX).await {
+            // It could not even be created: what was asked for holds.
+            Err(LogDirError::Disk(error)) if error.is_missing() => {
+                self.forget(name);
+                Ok(())
+            }
+            renamed => renamed.map(drop),
+        }
     }
 
     /// Moves a log that is not open, and that no topic claims, out of the way: its directory is
@@ -303,12 +310,17 @@ impl LogDir {
         let to = inner.path.join(renamed_dir_name(name, unique, suffix));
         disk.rename(&from, &to).await.map_err(DiskError::at("rename", &from))?;
         disk.sync_dir(&inner.path).await.map_err(DiskError::at("sync", &inner.path))?;
-        let mut state = inner.lock();
+        self.forget(name);
+        Ok(to)
+    }
+
+    /// What was known of a log that is gone.
+    fn forget(&self, name: &LogName) {
+        let mut state = self.inner.lock();
         state.recovery_points.remove(name);
         state.log_starts.remove(name);
         state.cleaned.remove(name);
         state.untouched.remove(name);
-        Ok(to)
     }
 
     /// Removes the directories of deleted logs for good. To be called when nobody reads them any

@@ -303,3 +303,12 @@ fn bad_snapshots_give_way_to_older_ones() {
     let again = run(log.append(vec![p.batch(55, 1, 1)], LeaderEpoch(0), world.now()));
     assert!(matches!(again[0], AppendOutcome::Duplicate { base_offset: Offset(55), .. }));
 }
+
+/// A log whose directory could not even be made is as gone as one can be.
+#[test]
+fn deleting_a_log_that_never_was_is_no_error() {
+    let world = World::new(1);
+    let dir = world.open_dir();
+    run(dir.delete_log(&"never-0".parse().unwrap())).unwrap();
+    assert!(run(dir.set_aside(&"never-0".parse().unwrap())).is_err());
+}
