@@ -55,7 +55,9 @@ pub(super) async fn run(mut seat: Seat, reader: u32) {
             }
             Err(error) => seat.note_error(reader, &mut consumer, &partitions, &error).await,
         }
-        if seat.dice.one_in(JUMP_ONE_IN) {
+        // When nothing is sent any more, everybody hurries to the end.
+        let is_closing = seat.work.is_closing();
+        if seat.dice.one_in(JUMP_ONE_IN) && !is_closing {
             let all: Vec<_> = partitions.keys().cloned().collect();
             let at = seat.dice.pick(&all).clone();
             seat.jump(reader, &mut consumer, &at, &partitions[&at]);
@@ -66,8 +68,7 @@ pub(super) async fn run(mut seat: Seat, reader: u32) {
         if seat.dice.one_in(LOOK_UP_ONE_IN) {
             seat.look_up(&client, &times, &partitions).await;
         }
-        // When nothing is sent any more, everybody hurries to the end.
-        if habit == Habit::Slow && !seat.work.is_closing() {
+        if habit == Habit::Slow && !is_closing {
             let pause = seat.dice.spread(1, PAUSE_MAX);
             seat.sleep(Duration::from_millis(pause)).await;
         }
