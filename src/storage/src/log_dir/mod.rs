@@ -279,8 +279,12 @@ impl LogDir {
     /// [`LogDir::remove_deleted`].
     pub async fn delete_log(&self, name: &LogName) -> Result<(), LogDirError> {
         match self.rename_away(name, DELETED_DIR_SUFFIX).await {
-            // It could not even be created: what was asked for holds.
+            // It could not even be created, or an earlier attempt renamed it and failed to sync that:
+            // what was asked for holds, once it is durable.
             Err(LogDirError::Disk(error)) if error.is_missing() => {
+                let dir = &self.inner.path;
+                let synced = self.inner.runtime.disk.sync_dir(dir).await;
+                synced.map_err(DiskError::at("sync", dir))?;
                 self.forget(name);
                 Ok(())
             }
