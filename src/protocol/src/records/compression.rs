@@ -7,7 +7,8 @@
 //! What a codec itself holds while it works, whatever the input: gzip 64 KiB, LZ4 two of the frame's
 //! blocks (64 KiB from Java, 4 MiB at most), Snappy one block (32 KiB from Java; a bare block has at
 //! most 22 bytes for each of its own), zstd the frame's window (2 MiB from Java's default level,
-//! 128 MiB at most, as in zstd-jni). One of these per thread, since nothing here waits.
+//! 128 MiB at most, as in zstd-jni). One of these per thread, since nothing here waits. Compressing
+//! keeps the tables of zstd and gzip from one batch to the next, for each thread that ever did it.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
