@@ -102,7 +102,17 @@ struct Serving {
     image: Image,
     waiting: Waiting,
     calls: mpsc::Receiver<GroupCall>,
+    /// Calls that were just received; empty but for a moment, kept for its memory.
+    taken: Vec<GroupCall>,
+    /// Calls to decide, in their order.
     backlog: VecDeque<GroupCall>,
+}
+
+impl Serving {
+    fn new(shard: Shard, image: Image, calls: mpsc::Receiver<GroupCall>) -> Serving {
+        let waiting = Waiting::default();
+        Serving { shard, image, waiting, calls, taken: Vec::new(), backlog: VecDeque::new() }
+    }
 }
 
 /// What calls decided together, ready to be written.
@@ -203,8 +213,7 @@ impl ShardTask {
         let (sender, calls) = mpsc::channel(CALLS_MAX);
         let mut registry = self.shared.registry.subscribe();
         let image = registry.borrow().image.clone();
-        let waiting = Waiting::default();
-        let mut serving = Serving { shard, image, waiting, calls, backlog: VecDeque::new() };
+        let mut serving = Serving::new(shard, image, calls);
         if let Err(error) = self.begin(&mut serving).await {
             return self.fail(serving, &error);
         }
@@ -250,17 +259,16 @@ impl ShardTask {
         let clock = &*self.shared.runtime.clock;
         let due = serving.shard.next_tick();
         let mut tick = clock.sleep_until(due.unwrap_or_default());
-        let mut taken = Vec::with_capacity(ROUND_CALLS_MAX);
         let wake = runtime::select! {
             () = self.shared.stopping.wait() => Wake::Over,
             _ = &mut *over => Wake::Over,
             changed = registry.changed() => if changed.is_ok() { Wake::Topics } else { Wake::Over },
             () = &mut tick, if due.is_some() => Wake::Tick,
-            count = serving.calls.recv_many(&mut taken, ROUND_CALLS_MAX) => {
+            count = serving.calls.recv_many(&mut serving.taken, ROUND_CALLS_MAX) => {
                 if count > 0 { Wake::Calls } else { Wake::Over }
             }
         };
-        serving.backlog.extend(taken);
+        serving.backlog.extend(serving.taken.drain(..));
         wake
     }
 
