@@ -3,12 +3,15 @@
 use protocol::StrBytes;
 use protocol::messages as m;
 
-use crate::record::Record;
 use crate::shard::{Caller, Env, Output, Shard};
 
-/// A classic group.
-#[derive(Debug)]
-pub(crate) struct ClassicGroup {}
+mod group;
+mod member;
+
+#[allow(unused_imports)]
+pub(crate) use group::{ClassicGroup, ClassicState, Rebalance};
+#[allow(unused_imports)]
+pub(crate) use member::{ClassicMember, MemberProtocol, Waiting};
 
 impl Shard {
     pub(crate) fn replay_classic_group(
@@ -119,10 +122,17 @@ impl Shard {
         todo!()
     }
     pub(crate) fn assert_classic_invariants(&self) {}
-}
 
-/// Kept here until the record of a classic group is built.
-#[allow(dead_code)]
-fn group_record(_group: &ClassicGroup) -> Record {
-    todo!()
+    /// A consumer group became this classic group, whose record is written (KIP-848): its members
+    /// get timers, and are told to rejoin.
+    #[allow(dead_code)]
+    pub(crate) fn start_classic_group(
+        &mut self,
+        _group: &str,
+        _reason: &str,
+        _env: &mut Env<'_>,
+        _out: &mut Output,
+    ) {
+        todo!()
+    }
 }
