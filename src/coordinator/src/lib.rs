@@ -13,6 +13,7 @@
 //!
 //! Start at [`Shard::call`] and [`Shard::replay`].
 
+mod admin;
 mod call;
 mod classic;
 mod cluster;
@@ -25,6 +26,7 @@ mod shard;
 mod timers;
 
 pub use call::{Answer, Call, Request, Response, Ticket};
+pub use classic::Rebalance;
 pub use cluster::{Cluster, ConsumerGroupSettings, Topic};
 pub use config::{Config, MigrationPolicy};
 pub use record::{Record, RecordError};

@@ -36,7 +36,7 @@ pub enum RecordError {
 }
 
 macro_rules! records {
-    ($($(#[$doc:meta])* $kind:ident($key:ident, $value:ident): key $key_version:literal, also $($old:literal)|*, value $value_version:expr;)*) => {
+    ($($(#[$doc:meta])* $kind:ident($key:ident, $value:ident): key $key_version:literal $(| $old:literal)?, value $value_version:expr;)*) => {
         /// One record of `__consumer_offsets`.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Record {
@@ -61,7 +61,7 @@ macro_rules! records {
                 let kind = reader.i16().map_err(|source| RecordError::Key { kind: "nameless", source })?;
                 match kind {
                     $(
-                        $key_version $(| $old)* => {
+                        $key_version $(| $old)? => {
                             let name = stringify!($kind);
                             let key = m::$key::decode(&mut reader, kind)
                                 .map_err(|source| RecordError::Key { kind: name, source })?;
@@ -97,23 +97,23 @@ macro_rules! records {
 
 records! {
     /// A committed offset of a group, classic or not.
-    OffsetCommit(OffsetCommitKey, OffsetCommitValue): key 1, also 0, value offset_commit_version;
+    OffsetCommit(OffsetCommitKey, OffsetCommitValue): key 1 | 0, value offset_commit_version;
     /// A classic group with all its members.
-    GroupMetadata(GroupMetadataKey, GroupMetadataValue): key 2, also 2, value |_| 3;
+    GroupMetadata(GroupMetadataKey, GroupMetadataValue): key 2, value |_| 3;
     /// The epoch of a consumer group (KIP-848).
-    ConsumerGroupMetadata(ConsumerGroupMetadataKey, ConsumerGroupMetadataValue): key 3, also 3, value |_| 0;
+    ConsumerGroupMetadata(ConsumerGroupMetadataKey, ConsumerGroupMetadataValue): key 3, value |_| 0;
     /// What the topics of a consumer group looked like; since Kafka 4.1 only taken away.
-    ConsumerGroupPartitionMetadata(ConsumerGroupPartitionMetadataKey, ConsumerGroupPartitionMetadataValue): key 4, also 4, value |_| 0;
+    ConsumerGroupPartitionMetadata(ConsumerGroupPartitionMetadataKey, ConsumerGroupPartitionMetadataValue): key 4, value |_| 0;
     /// A member of a consumer group.
-    ConsumerGroupMemberMetadata(ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue): key 5, also 5, value |_| 0;
+    ConsumerGroupMemberMetadata(ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue): key 5, value |_| 0;
     /// The epoch of a consumer group's target assignment.
-    ConsumerGroupTargetAssignmentMetadata(ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue): key 6, also 6, value |_| 0;
+    ConsumerGroupTargetAssignmentMetadata(ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue): key 6, value |_| 0;
     /// What a member of a consumer group shall own.
-    ConsumerGroupTargetAssignmentMember(ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue): key 7, also 7, value |_| 0;
+    ConsumerGroupTargetAssignmentMember(ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue): key 7, value |_| 0;
     /// What a member of a consumer group owns now.
-    ConsumerGroupCurrentMemberAssignment(ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue): key 8, also 8, value |_| 0;
+    ConsumerGroupCurrentMemberAssignment(ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue): key 8, value |_| 0;
     /// What a pattern of a consumer group matched last.
-    ConsumerGroupRegularExpression(ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue): key 16, also 16, value |_| 0;
+    ConsumerGroupRegularExpression(ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue): key 16, value |_| 0;
 }
 
 /// Version 1 alone has a time of its own to expire at (`GroupCoordinatorRecordHelpers`).
