@@ -84,7 +84,10 @@ impl ClassicMember {
     }
 
     /// A member as the log knows it.
-    pub(crate) fn from_record(member: MemberMetadata, protocol: Option<&StrBytes>) -> ClassicMember {
+    pub(crate) fn from_record(
+        member: MemberMetadata,
+        protocol: Option<&StrBytes>,
+    ) -> ClassicMember {
         // Before version 1 of the value there was no rebalance timeout.
         let rebalance_timeout = match member.rebalance_timeout {
             -1 => member.session_timeout,

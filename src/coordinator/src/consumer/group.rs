@@ -137,10 +137,7 @@ impl ConsumerGroup {
     pub(super) fn existing_topics(&self, cluster: &dyn Cluster) -> BTreeMap<StrBytes, Topic> {
         let matched = self.patterns.values().flat_map(|pattern| &pattern.topics);
         let names: BTreeSet<&StrBytes> = self.topic_uses.keys().chain(matched).collect();
-        names
-            .into_iter()
-            .filter_map(|name| Some((name.clone(), cluster.topic(name)?)))
-            .collect()
+        names.into_iter().filter_map(|name| Some((name.clone(), cluster.topic(name)?))).collect()
     }
 
     /// Whether the partition is the member's, or nobody's.

@@ -143,7 +143,11 @@ impl Shard {
         let id = request.group_id.as_str();
         match self.groups.get_key_value(id) {
             None if is_joining => {
-                refuse_full(&ConsumerGroup::default(), request, self.config.consumer_group_size_max)?;
+                refuse_full(
+                    &ConsumerGroup::default(),
+                    request,
+                    self.config.consumer_group_size_max,
+                )?;
                 Ok(request.group_id.detached())
             }
             None => Err(Refusal::group_not_found(id)),
@@ -223,9 +227,8 @@ impl Shard {
             return None;
         }
         let names = request.subscribed_topic_names.as_ref();
-        let or_old = |new: &Option<StrBytes>, old: &Option<StrBytes>| {
-            new.as_ref().or(old.as_ref()).cloned()
-        };
+        let or_old =
+            |new: &Option<StrBytes>, old: &Option<StrBytes>| new.as_ref().or(old.as_ref()).cloned();
         Some(Subscription {
             instance_id: or_old(&request.instance_id, &old.instance_id),
             rack_id: or_old(&request.rack_id, &old.rack_id),
@@ -264,11 +267,7 @@ fn asks_for_change(old: &Subscription, from: &Caller, request: &Request) -> bool
         })
 }
 
-fn refuse_full(
-    group: &ConsumerGroup,
-    request: &Request,
-    size_max: usize,
-) -> Result<(), Refusal> {
+fn refuse_full(group: &ConsumerGroup, request: &Request, size_max: usize) -> Result<(), Refusal> {
     if group.members().len() >= size_max && group.member(&request.member_id).is_none() {
         return Err(Refusal::group_full(size_max));
     }
@@ -312,10 +311,13 @@ fn static_seat(
             Some((id, _)) => Seat::Taken(id.clone()),
             None => Seat::Free(own_id(request, env)),
         }),
-        Some((id, member)) if !member.is_classic() && member.current.epoch != EPOCH_AWAY => {
-            Err(Refusal::unreleased_instance(asked, instance, id))
+        Some((id, member)) if member.is_classic() || member.current.epoch == EPOCH_AWAY => {
+            Ok(Seat::Replaces { old: id.clone(), new: own_id(request, env) })
         }
-        Some((id, _)) => Ok(Seat::Replaces { old: id.clone(), new: own_id(request, env) }),
+        // A member that was told to drop everything and come back is still itself. Kafka refuses it
+        // until its session has ended.
+        Some((id, _)) if id == asked => Ok(Seat::Taken(id.clone())),
+        Some((id, _)) => Err(Refusal::unreleased_instance(asked, instance, id)),
     }
 }
 
@@ -345,12 +347,10 @@ fn check_epoch(current: &Current, request: &Request) -> Result<(), Refusal> {
 }
 
 fn assignment(owned: &Owned) -> response::Assignment {
-    let topic = |(topic, partitions): (&TopicId, &BTreeMap<i32, i32>)| {
-        response::TopicPartitions {
-            topic_id: *topic,
-            partitions: partitions.keys().copied().collect(),
-            ..Default::default()
-        }
+    let topic = |(topic, partitions): (&TopicId, &BTreeMap<i32, i32>)| response::TopicPartitions {
+        topic_id: *topic,
+        partitions: partitions.keys().copied().collect(),
+        ..Default::default()
     };
     response::Assignment {
         topic_partitions: owned.iter().map(topic).collect(),

@@ -129,12 +129,7 @@ impl Shard {
     }
 
     /// Does what is due in a consumer group.
-    pub(crate) fn on_consumer_timer(
-        &mut self,
-        timer: Timer,
-        env: &mut Env<'_>,
-        out: &mut Output,
-    ) {
+    pub(crate) fn on_consumer_timer(&mut self, timer: Timer, env: &mut Env<'_>, out: &mut Output) {
         let (group_id, id, why) = match timer {
             Timer::ConsumerSession(group, id) => (group, id, "session timeout"),
             Timer::ConsumerRebalance(group, id) => {

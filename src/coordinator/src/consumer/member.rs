@@ -155,14 +155,13 @@ impl Current {
 
     pub(super) fn to_record(&self) -> m::ConsumerGroupCurrentMemberAssignmentValue {
         let topics = |owned: &Owned| {
-            let topic = |(topic, partitions): (&TopicId, &BTreeMap<i32, i32>)| {
-                current::TopicPartitions {
+            let topic =
+                |(topic, partitions): (&TopicId, &BTreeMap<i32, i32>)| current::TopicPartitions {
                     topic_id: *topic,
                     partitions: partitions.keys().copied().collect(),
                     assignment_epochs: Some(partitions.values().copied().collect()),
                     ..Default::default()
-                }
-            };
+                };
             owned.iter().map(topic).collect()
         };
         m::ConsumerGroupCurrentMemberAssignmentValue {
@@ -182,10 +181,7 @@ impl Current {
 }
 
 /// Records from before Kafka 4.3 have no epochs: the member's is the latest that they can be.
-fn with_epochs(
-    topic: &current::TopicPartitions,
-    member_epoch: i32,
-) -> BTreeMap<i32, i32> {
+fn with_epochs(topic: &current::TopicPartitions, member_epoch: i32) -> BTreeMap<i32, i32> {
     match &topic.assignment_epochs {
         Some(epochs) if epochs.len() == topic.partitions.len() => {
             topic.partitions.iter().copied().zip(epochs.iter().copied()).collect()

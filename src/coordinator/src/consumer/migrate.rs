@@ -62,7 +62,8 @@ impl Shard {
             self.write(record, out);
         }
         for (id, member) in consumer.members() {
-            let session = member.subscription.classic.as_ref().map_or(0, |it| it.session_timeout_ms);
+            let session =
+                member.subscription.classic.as_ref().map_or(0, |it| it.session_timeout_ms);
             let timer = Timer::ConsumerSession(group_id.clone(), id.clone());
             self.timers.set(timer, env.now + from_ms(session));
         }
@@ -110,7 +111,8 @@ impl Shard {
 
     /// Whether a classic member takes the seat of the last consumer-protocol member.
     pub(super) fn replaced_by_classic(&self, group_id: &str, seat: &Seat) -> bool {
-        let (Seat::Replaces { old, .. }, Some(group)) = (seat, self.consumer_group(group_id)) else {
+        let (Seat::Replaces { old, .. }, Some(group)) = (seat, self.consumer_group(group_id))
+        else {
             return false;
         };
         group.member(old).is_some_and(|member| !member.is_classic())
@@ -147,7 +149,8 @@ impl Shard {
 }
 
 fn cannot_upgrade(group_id: &str, why: &str) -> Refusal {
-    let message = format!("Cannot upgrade classic group {group_id} to consumer group because {why}.");
+    let message =
+        format!("Cannot upgrade classic group {group_id} to consumer group because {why}.");
     Refusal::new(ErrorCode::GroupIdNotFound, message)
 }
 
@@ -181,11 +184,9 @@ fn converted(
     cluster: &dyn Cluster,
 ) -> Result<ConsumerGroup, Refusal> {
     let malformed = || cannot_upgrade(group_id, "the embedded consumer protocol is malformed");
-    let mut consumer = ConsumerGroup {
-        epoch: group.generation,
-        assignment_epoch: group.generation,
-        ..Default::default()
-    };
+    let mut consumer = ConsumerGroup::default();
+    consumer.epoch = group.generation;
+    consumer.assignment_epoch = group.generation;
     for (id, member) in &group.members {
         // A member that has not been in a generation yet may not know the group's protocol.
         let chosen = group.protocol.as_ref().and_then(|protocol| member.metadata(protocol));
@@ -294,7 +295,8 @@ impl ConsumerGroup {
             let version = known.map_or(0, |protocol| embedded::version(&protocol.metadata));
             // What can not be encoded is assigned anew: the members rejoin anyway.
             let assignment = embedded::encode_assignment(target, cluster, version);
-            let member = classic_member(&member.subscription, classic, assignment.unwrap_or_default());
+            let member =
+                classic_member(&member.subscription, classic, assignment.unwrap_or_default());
             group.members.insert(id.clone(), member);
         }
         group

@@ -117,7 +117,8 @@ impl ConsumerGroup {
     /// The records that take the group away.
     pub(crate) fn tombstones(&self, group: &StrBytes) -> Vec<Record> {
         let ids = || self.members().keys();
-        let mut tombstones: Vec<Record> = ids().map(|id| records::current(group, id, None)).collect();
+        let mut tombstones: Vec<Record> =
+            ids().map(|id| records::current(group, id, None)).collect();
         tombstones.extend(self.target.keys().map(|id| records::target(group, id, None)));
         tombstones.push(records::target_epoch(group, None));
         tombstones.extend(ids().map(|id| records::member(group, id, None)));

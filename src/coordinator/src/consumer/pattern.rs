@@ -16,12 +16,12 @@ use crate::cluster::Cluster;
 /// What is wrong with it, for a person.
 pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
     // The pattern alone is tried first: parentheses that do not match could do so inside the group.
-    Regex::new(pattern)
-        .and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z")))
-        .map_err(|err| match err {
+    Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z"))).map_err(|err| {
+        match err {
             regex::Error::Syntax(text) => last_line(&text),
             err => err.to_string(),
-        })
+        }
+    })
 }
 
 /// The crate draws the place of the error over several lines; the last one says what it is.

@@ -51,13 +51,12 @@ pub(super) fn member(
 
 /// The target assignment of this epoch is complete.
 pub(super) fn target_epoch(group: &StrBytes, epoch_and_time: Option<(i32, Timestamp)>) -> Record {
-    let value = |(assignment_epoch, at): (i32, Timestamp)| {
-        m::ConsumerGroupTargetAssignmentMetadataValue {
+    let value =
+        |(assignment_epoch, at): (i32, Timestamp)| m::ConsumerGroupTargetAssignmentMetadataValue {
             assignment_epoch,
             assignment_timestamp: at.0,
             ..Default::default()
-        }
-    };
+        };
     Record::ConsumerGroupTargetAssignmentMetadata {
         key: m::ConsumerGroupTargetAssignmentMetadataKey { group_id: group.clone() },
         value: epoch_and_time.map(value),
@@ -71,12 +70,10 @@ pub(super) fn target(
     partitions: Option<&Partitions>,
 ) -> Record {
     let value = |partitions: &Partitions| {
-        let topic = |(topic, partitions): (&TopicId, &BTreeSet<i32>)| {
-            TopicPartition {
-                topic_id: *topic,
-                partitions: partitions.iter().copied().collect(),
-                ..Default::default()
-            }
+        let topic = |(topic, partitions): (&TopicId, &BTreeSet<i32>)| TopicPartition {
+            topic_id: *topic,
+            partitions: partitions.iter().copied().collect(),
+            ..Default::default()
         };
         m::ConsumerGroupTargetAssignmentMemberValue {
             topic_partitions: partitions.iter().map(topic).collect(),

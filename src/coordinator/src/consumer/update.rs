@@ -162,9 +162,8 @@ impl Shard {
         if group.members().is_empty() {
             return;
         }
-        let may_match = group
-            .patterns_matched_at
-            .is_none_or(|at| env.now.since(at) >= PATTERN_INTERVAL_MIN);
+        let may_match =
+            group.patterns_matched_at.is_none_or(|at| env.now.since(at) >= PATTERN_INTERVAL_MIN);
         let has_patterns = group.used_patterns().next().is_some();
         let next_match = group.patterns_matched_at.map(|at| at + PATTERN_INTERVAL_MIN);
         let mut reason = None;
@@ -292,7 +291,8 @@ fn changed_targets(
     for (id, member) in group.members() {
         let subscription = &member.subscription;
         let wish = (&subscription.topics, subscription.pattern());
-        let asked = wishes.entry(wish).or_insert_with(|| asked_topics(group, subscription, &topics));
+        let asked =
+            wishes.entry(wish).or_insert_with(|| asked_topics(group, subscription, &topics));
         members.push(MemberSpec {
             id,
             instance: subscription.instance_id.as_deref(),
@@ -327,10 +327,7 @@ fn asked_topics(
 }
 
 /// What became of topics, in a few words.
-fn difference(
-    old: &BTreeMap<StrBytes, Topic>,
-    new: &BTreeMap<StrBytes, Topic>,
-) -> Option<String> {
+fn difference(old: &BTreeMap<StrBytes, Topic>, new: &BTreeMap<StrBytes, Topic>) -> Option<String> {
     for (name, topic) in new {
         let count = topic.partition_count;
         match old.get(name) {

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use model::TopicId;
 
 use super::super::partitions::Partitions;
-use super::share::share_out;
 use super::Spec;
+use super::share::share_out;
 
 /// What each member shall own.
 pub(super) fn assign(spec: &Spec<'_>) -> Vec<Partitions> {

@@ -21,7 +21,11 @@ fn topic_id(index: usize) -> TopicId {
     Uuid(id)
 }
 
-fn assign(assignor: Assignor, drawn: &Drawn, current: &BTreeMap<String, Partitions>) -> BTreeMap<String, Partitions> {
+fn assign(
+    assignor: Assignor,
+    drawn: &Drawn,
+    current: &BTreeMap<String, Partitions>,
+) -> BTreeMap<String, Partitions> {
     let nothing = Partitions::new();
     let members = drawn.members.iter().map(|(id, topics)| MemberSpec {
         id,
@@ -160,7 +164,7 @@ proptest! {
             for b in 0..a {
                 if then.topics[a] == then.topics[b] && askers(a) == askers(b) {
                     for id in askers(a) {
-                        prop_assert_eq!(of(id, a), of(id, b), "of {} for {}", (a, b), id);
+                        prop_assert_eq!(of(id, a), of(id, b), "of {} and {} for {}", a, b, id);
                     }
                 }
             }
@@ -200,7 +204,8 @@ fn a_new_range_assignment_is_made_of_ranges() {
 fn static_members_come_first_by_their_instance_ids() {
     let nothing = Partitions::new();
     let topics: Rc<[TopicId]> = [topic_id(0)].into();
-    let member = |id, instance| MemberSpec { id, instance, topics: topics.clone(), current: &nothing };
+    let member =
+        |id, instance| MemberSpec { id, instance, topics: topics.clone(), current: &nothing };
     let spec = Spec {
         members: vec![member("a", None), member("b", Some("i2")), member("c", Some("i1"))],
         topics: BTreeMap::from([(topic_id(0), 3)]),

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use model::TopicId;
 
 use super::super::partitions::Partitions;
-use super::share::share_out;
 use super::Spec;
+use super::share::share_out;
 
 /// Rounds of moving partitions between members with overlapping but different topics.
 const ROUND_COUNT_MAX: usize = 16;
