@@ -177,8 +177,11 @@ impl Shard {
         let Some(group) = self.consumer_group_mut(group_id) else { return };
         let topics = group.existing_topics(env.cluster);
         if metadata_hash(&topics) != group.metadata_hash {
-            let reason = difference(&group.topics, &topics).or(reason);
-            let reason = reason.unwrap_or_else(|| "topics changed".to_owned());
+            // Who has just taken over does not know what the topics were.
+            let is_known = !group.topics.is_empty() || group.metadata_hash == 0;
+            let difference = difference(&group.topics, &topics).filter(|_| is_known);
+            let reason = difference.or(reason);
+            let reason = reason.unwrap_or_else(|| "topics changed while nobody looked".to_owned());
             self.bump_group_epoch(group_id, reason, env, out);
         } else {
             group.topics = topics;

@@ -182,6 +182,43 @@ fn a_classic_member_walks_with_the_others() {
 }
 
 #[test]
+fn a_classic_member_gives_up_partitions_between_two_joins() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 2; a joins -");
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &sync(&mut world, "k", 2);
+    all += &world.run("a reads t; show");
+    all += &heartbeat(&mut world, "k", 2);
+    // The first join takes a partition away in the old generation; the second one, which comes when
+    // it is given up, moves on.
+    all += &join(&mut world, join_request("k", None, &[0, 1]));
+    all += &sync(&mut world, "k", 2);
+    all += &heartbeat(&mut world, "k", 2);
+    all += &world.run("show");
+    all += &join(&mut world, join_request("k", None, &[0]));
+    all += &sync(&mut world, "k", 3);
+    all += &heartbeat(&mut world, "k", 3);
+    all += &world.run("a beats; show");
+    expect![[r#"
+        a joins -: epoch 1 []
+        joined k in 2
+        synced t [0, 1]
+        a reads t: epoch 3 []
+        show: Reconciling 3/3 because member a changed its subscription; a@3 Unreleased []; k@2 Stable [t0 t1]
+        beat REBALANCE_IN_PROGRESS
+        joined k in 2
+        synced t [0]
+        beat REBALANCE_IN_PROGRESS
+        show: Reconciling 3/3 because member a changed its subscription; a@3 Unreleased []; k@2 Unrevoked [t0] gives up [t1]
+        joined k in 3
+        synced t [0]
+        beat NONE
+        a beats: epoch 3 [t1]
+        show: Stable 3/3 because member a changed its subscription; a@3 Stable [t1]; k@3 Stable [t0]
+    "#]].assert_eq(&all);
+}
+
+#[test]
 fn classic_members_have_their_own_deadlines() {
     let mut world = World::new();
     let mut all = world.run("topic t 2; a joins t; a beats");

@@ -66,7 +66,7 @@ fn topics_that_changed_meanwhile_give_a_new_epoch() {
     world.cluster.set("t", 2);
     let shown = world.run("reload; show; a beats");
     expect![[r#"
-        show: Assigning 2/1 because topic t is there; a@1 Stable [t0]
+        show: Assigning 2/1 because topics changed while nobody looked; a@1 Stable [t0]
         a beats: epoch 2 [t0 t1]
     "#]]
     .assert_eq(&shown);
