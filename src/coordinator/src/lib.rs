@@ -13,6 +13,7 @@
 //!
 //! Start at [`Shard::call`] and [`Shard::replay`].
 
+mod admin;
 mod call;
 mod classic;
 mod cluster;
@@ -21,10 +22,13 @@ mod consumer;
 mod group;
 mod offsets;
 mod record;
+#[cfg(test)]
+mod script;
 mod shard;
 mod timers;
 
 pub use call::{Answer, Call, Request, Response, Ticket};
+pub use classic::Rebalance;
 pub use cluster::{Cluster, ConsumerGroupSettings, Topic};
 pub use config::{Config, MigrationPolicy};
 pub use record::{Record, RecordError};

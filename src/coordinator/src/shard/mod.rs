@@ -10,6 +10,9 @@
 //!
 //! Start at [`Shard::call`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -109,9 +112,9 @@ impl Shard {
             Request::OffsetFetch { group, require_stable } => {
                 self.fetch_offsets(from, group, require_stable, env, out);
             }
-            Request::OffsetDelete(request) => self.delete_offsets(from, request, env, out),
-            Request::DeleteGroup(group) => self.delete_group(from, group, env, out),
-            Request::DescribeGroup(group) => self.describe_group(from, group, env, out),
+            Request::OffsetDelete(request) => self.delete_offsets(from, request, out),
+            Request::DeleteGroup(group) => self.delete_group(from, &group, out),
+            Request::DescribeGroup(group) => self.describe_group(from, group, out),
             Request::DescribeConsumerGroup(group) => {
                 self.describe_consumer_group(from, group, env, out);
             }
@@ -162,7 +165,7 @@ impl Shard {
 
     /// The cluster's topics changed: `deleted` are gone, others may be new or have more partitions.
     pub fn on_topics_changed(&mut self, deleted: &[StrBytes], env: &mut Env<'_>, out: &mut Output) {
-        self.delete_offsets_of_topics(deleted, out);
+        self.delete_offsets_of_topics(deleted, env, out);
         self.on_topics_of_consumer_groups_changed(env, out);
         self.assert_invariants();
     }
