@@ -22,6 +22,8 @@ mod consumer;
 mod group;
 mod offsets;
 mod record;
+#[cfg(test)]
+mod script;
 mod shard;
 mod timers;
 

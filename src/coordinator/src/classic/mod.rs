@@ -18,6 +18,8 @@ mod rebalance;
 mod replay;
 mod static_member;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -12,6 +12,8 @@ mod commit;
 mod delete;
 mod expiry;
 mod fetch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,9 @@
 //!
 //! Start at [`Shard::call`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! What concerns groups of any type: to list, to delete, to count them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use protocol::messages as m;
