@@ -144,7 +144,7 @@ impl Shard {
             self.write(tombstone, out);
         }
         self.write(classic.to_record(group_id), out);
-        self.start_classic_group(group_id, reason, env, out);
+        self.start_classic_group(group_id, Some(reason), env, out);
     }
 }
 
@@ -283,7 +283,7 @@ impl ConsumerGroup {
             .filter_map(|(id, member)| Some((id, member, member.subscription.classic.as_ref()?)))
             .collect();
         let protocol = common_protocol(stayers.iter().map(|(.., classic)| *classic));
-        let mut group = ClassicGroup::new(now);
+        let mut group = ClassicGroup::new(Some(now));
         group.protocol_type = Some(StrBytes::from_static(embedded::PROTOCOL_TYPE));
         group.generation = self.epoch;
         group.leader = stayers.first().map(|(id, ..)| (*id).clone());
