@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::probe;
 use crate::child::{Background, run, wait_for};
+use crate::group::BROKER_CONFIGS;
 use crate::install;
 
 /// The release that `clients/kafka` pins.
@@ -127,6 +128,10 @@ fn settings(port: u16, controller_port: u16, data: &Path) -> Result<String> {
         writeln!(text, "{topic}.replication.factor=1")?;
     }
     writeln!(text, "transaction.state.log.min.isr=1\nshare.coordinator.state.topic.min.isr=1")?;
+    writeln!(text, "offsets.topic.num.partitions=5\nshare.coordinator.state.topic.num.partitions=1")?;
+    for (key, value) in BROKER_CONFIGS {
+        writeln!(text, "{key}={value}")?;
+    }
     writeln!(text, "log.dirs={}", data.display())?;
     Ok(text)
 }

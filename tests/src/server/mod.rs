@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::group::{BROKER_CONFIGS, KLAMM_SERVES_GROUPS};
+
 mod kafka;
 mod klamm;
 pub mod probe;
@@ -61,7 +63,12 @@ impl Server {
     pub fn start(peer: &Peer, directory: &Path) -> Result<Server> {
         match peer {
             Peer::Klamm => {
-                let options = KlammOptions::in_directory(&directory.join("klamm"));
+                let mut options = KlammOptions::in_directory(&directory.join("klamm"));
+                if KLAMM_SERVES_GROUPS {
+                    for (key, value) in BROKER_CONFIGS {
+                        options = options.set(key, value);
+                    }
+                }
                 Ok(Server::Klamm(Klamm::start(options)?))
             }
             Peer::Kafka => Ok(Server::Kafka(Kafka::start(&directory.join("kafka"))?)),

@@ -1,0 +1,43 @@
+//! The broker is killed under a running group.
+
+use anyhow::Result;
+
+use super::PARTITIONS;
+use super::admin::is;
+use crate::driver::Driver;
+use crate::group::{Group, Kind, Options};
+use crate::suite::Lab;
+
+/// Members outlive the broker's death: nothing is skipped, nothing committed is read again, and the
+/// group is stable again with the members it had.
+pub(super) fn outage(lab: &Lab, kind: &'static Kind, name: &str) -> Result<()> {
+    lab.mortal(|server| {
+        let address = server.address();
+        let mut command = (kind.client.command)(&address)?;
+        let log = lab.path().join(format!("{name}-driver.log"));
+        let mut driver = Driver::start(&mut command, &log, lab.settles())?;
+        let mut group = Group::new(name, PARTITIONS, &address, lab.path(), &mut driver)?;
+        group.gather(kind, 2, &Options::default())?;
+        group.produce(5)?;
+        group.wait_read()?;
+        group.wait_all_committed()?;
+        server.kill()?;
+        server.restart()?;
+        group.produce(5)?;
+        group.wait_read()?;
+        group.settle()?;
+        group.wait_asking("the group to be stable", |group| {
+            Ok(match kind.can("describe_group") {
+                true => {
+                    let described = group.describe(kind)?;
+                    let members = described["members"].as_array().map(Vec::len);
+                    is(&described["state"], "stable") && members == Some(2)
+                }
+                false => true,
+            })
+        })?;
+        group.settle()?;
+        group.wait_all_committed()?;
+        group.disperse()
+    })
+}
