@@ -185,11 +185,31 @@ pub static SARAMA_CLASSIC: Kind = Kind {
     lacks: &[],
 };
 
+/// A listener container of spring-kafka, classic, range.
+pub static SPRING_CLASSIC: Kind = Kind {
+    name: "spring_classic",
+    command: |address| virtual_machine(&install::spring_classpath("4.0.0")?, "spring.Member", address),
+    ..JAVA_CLASSIC
+};
+
+/// A listener container of spring-kafka with `group.protocol=consumer`.
+pub static SPRING_CONSUMER: Kind = Kind {
+    name: "spring_consumer",
+    protocol: Protocol::Consumer,
+    assignor: None,
+    is_incremental: true,
+    ..SPRING_CLASSIC
+};
+
 fn java(address: &str) -> Result<Command> {
+    virtual_machine(&install::java_classpath("4.3.0")?, "driver.Member", address)
+}
+
+fn virtual_machine(classpath: &str, class: &str, address: &str) -> Result<Command> {
     let mut command = Command::new("java");
     // Six of them at once share two cores and one memory.
-    command.args(["-Xmx128M", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]);
-    command.args(["-cp", &install::java_classpath("4.3.0")?, "driver.Member", address]);
+    command.args(["-Xmx128M", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classpath]);
+    command.args([class, address]);
     Ok(command)
 }
 
