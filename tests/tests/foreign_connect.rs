@@ -98,7 +98,7 @@ impl Worker {
         let class = |name: &str| format!("org.apache.kafka.connect.file.{name}");
         let source = json!({
             "connector.class": class("FileStreamSourceConnector"), "tasks.max": "1",
-            "file": file("in.txt"), "topic": self.topic, "batch.size": "50",
+            "file": file("in.txt"), "topic": self.topic,
         });
         let sink = json!({
             "connector.class": class("FileStreamSinkConnector"), "tasks.max": "2",
