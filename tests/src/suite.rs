@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use libtest_mimic::{Arguments, Conclusion, Trial};
 use tempfile::TempDir;
 
@@ -115,7 +115,9 @@ impl Lab {
                 Server::start(&self.peer, &directory.keep())?
             }
         };
-        body(&mut server).with_context(|| format!("log of the broker:\n{}", server.log_tail()))?;
+        if let Err(error) = body(&mut server) {
+            bail!("{error:#}\n--- the log of the broker that may be killed ---\n{}", server.log_tail());
+        }
         *place = Some(server);
         Ok(())
     }

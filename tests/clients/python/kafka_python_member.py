@@ -1,5 +1,6 @@
 """A member of a group by kafka-python."""
 
+import logging
 import sys
 
 import kafka
@@ -10,6 +11,8 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from member import OPTIONS, STOPPING, failed, places, position, tell
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
 ASSIGNORS = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
 

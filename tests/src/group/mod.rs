@@ -17,7 +17,7 @@ use anyhow::Result;
 
 pub use kinds::{Kind, Protocol};
 pub use member::{Event, Member, Options};
-pub use state::Group;
+pub use state::{Group, LIMIT};
 
 use crate::server::Peer;
 use crate::suite::Case;

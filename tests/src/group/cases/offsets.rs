@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::driver::must_fail;
-use crate::group::{Group, Kind, Options};
+use crate::group::{Group, Kind, LIMIT, Options};
 
 /// With everything that an encoding could spoil.
 const METADATA: &str = "at 12:00, \"quoted\" \\ tab\t, čas ⏱ 時";
@@ -42,6 +42,9 @@ pub(super) fn offsets(group: &mut Group<'_>, kind: &'static Kind) -> Result<()> 
     group.wait_committed(&BTreeMap::from([(0, 3), (1, 7)]))?;
     group.forget_reads();
     group.gather(kind, 1, &Options::default())?;
+    group.wait("the records behind the offsets that were set", LIMIT, |group| {
+        [0, 1].iter().all(|&partition| !group.readers(partition, 9).is_empty())
+    })?;
     group.wait_all_committed()?;
     group.was_read(0, 0..3, 0)?;
     group.was_read(0, 3..10, 1)?;

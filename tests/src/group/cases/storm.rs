@@ -14,8 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
 use crate::driver::{Driver, Produce};
-use crate::group::state::LIMIT;
-use crate::group::{Event, Group, Kind, Options};
+use crate::group::{Event, Group, Kind, LIMIT, Options};
 use crate::matrix::clients::FRANZ_GO;
 use crate::record::{BASE_TIME, Record};
 use crate::server::Server;
