@@ -28,13 +28,13 @@ const FLOORS: &[&[&str]] = &[
     &["frame_reader", "request"],
     // One partition, the metadata that says which there are, and which of them are open here.
     &["controller", "partition"],
-    &["adopt", "producer_ids", "registry"],
+    &["adopt", "groups", "producer_ids", "registry"],
     // What requests mean, without the requests.
     &["fetch"],
     // What every handler gets.
     &["shared"],
     // What goes on without requests.
-    &["ends", "maintenance", "scrape", "topics"],
+    &["coordination", "ends", "maintenance", "scrape", "topics"],
     // One file per Kafka API.
     &["api"],
     // From sockets to handlers.

@@ -217,6 +217,24 @@ pub const STAGES: &[Stage] = &[
         &[Tool::Java, Tool::Maven],
         &["foreign_java"],
     ),
+    real(
+        "foreign-groups",
+        "groups of several libraries, through kills of members and of the broker",
+        &[Tool::Java, Tool::Maven, Tool::Python, Tool::Go],
+        &["foreign_groups"],
+    ),
+    real(
+        "foreign-connect",
+        "a worker of Kafka Connect, killed and restarted",
+        &[Tool::Java, Tool::Maven],
+        &["foreign_connect"],
+    ),
+    real(
+        "foreign-spring",
+        "listener containers of spring-kafka",
+        &[Tool::Java, Tool::Maven],
+        &["foreign_spring"],
+    ),
     Stage {
         groups: DAY,
         ..real("ledger", "what was acknowledged survives 10 kills", JAVA_AND_GO, &["ledger"])
@@ -470,7 +488,7 @@ mod tests {
     fn groups_and_names_select_stages() {
         assert_eq!(names(&[]), names(&["all"]));
         assert_eq!(names(&["unit", "tidy", "tidy"]), ["tidy", "unit"]);
-        assert_eq!(names(&["foreign"]).len(), 5);
+        assert_eq!(names(&["foreign"]).len(), 8);
         assert!(names(&["quick"]).iter().all(|name| names(&["all"]).contains(name)));
         assert!(names(&["nightly"]).contains(&"ledger-long"));
         assert!(select(&["nothing"]).is_err());

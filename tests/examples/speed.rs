@@ -82,9 +82,9 @@ fn measure(server: &Server, place: &Path, seconds: Duration, figures: &mut Figur
         };
         // A virtual machine compiles while it works; what is measured is what comes after.
         produce(&address, &load(&large, 65_536, 4, 5))?;
-        let cpu = cpu_seconds(server)?;
+        let cpu = server.cpu_seconds()?;
         let done = produce(&address, &load(&large, 65_536, 4, 5))?;
-        let cpu = cpu_seconds(server)? - cpu;
+        let cpu = server.cpu_seconds()? - cpu;
         put(
             order,
             format!("{durability}: 64 KiB batches, 4 x 5, MB/s"),
@@ -111,9 +111,9 @@ fn measure(server: &Server, place: &Path, seconds: Duration, figures: &mut Figur
             put(order + 4 + nth, name, done.latency_ms(*permille));
         }
         if order == 0 {
-            let cpu = cpu_seconds(server)?;
+            let cpu = server.cpu_seconds()?;
             let done = fetch(&address, &large, PARTITIONS, seconds)?;
-            let cpu = cpu_seconds(server)? - cpu;
+            let cpu = server.cpu_seconds()? - cpu;
             put(50, "fetch, 1 MiB a request, MB/s".into(), done.megabytes_per_second());
             put(51, "the same, CPU-s per GB".into(), cpu / (done.bytes as f64 / 1e9));
         }
@@ -124,15 +124,6 @@ fn measure(server: &Server, place: &Path, seconds: Duration, figures: &mut Figur
 
 fn process(server: &Server) -> Result<u32> {
     server.process_id().context("the broker is not ours")
-}
-
-/// User and system time of the broker, in seconds.
-fn cpu_seconds(server: &Server) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process(server)?))?;
-    // Behind the name in parentheses; fields 14 and 15, in ticks of 10 ms.
-    let rest = stat.rsplit_once(')').context("stat")?.1;
-    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<std::result::Result<f64, _>>()? / 100.0)
 }
 
 fn resident_mebibytes(server: &Server) -> Result<f64> {

@@ -204,14 +204,25 @@ pub fn node_directory() -> Result<PathBuf> {
 /// # Errors
 /// Maven fails.
 pub fn java_classpath(version: &str) -> Result<String> {
-    let name = format!("java-{version}");
-    let directory = installed(&name, "java", version, |sources, directory| {
+    packaged(&format!("java-{version}"), "java", &format!("-Dkafka.version={version}"))
+}
+
+/// The class path of the member of groups with this version of spring-kafka.
+///
+/// # Errors
+/// Maven fails.
+pub fn spring_classpath(version: &str) -> Result<String> {
+    packaged(&format!("spring-{version}"), "spring", &format!("-Dspring-kafka.version={version}"))
+}
+
+/// A program of ours, built by Maven.
+fn packaged(name: &str, sources: &str, version: &str) -> Result<String> {
+    let directory = installed(name, sources, version, |sources, directory| {
         for part in ["pom.xml", "src"] {
             copy_tree(&sources.join(part), &directory.join(part))?;
         }
         let mut command = Command::new("mvn");
-        command.current_dir(directory).args(["-q", "-B", "clean", "package"]);
-        command.arg(format!("-Dkafka.version={version}"));
+        command.current_dir(directory).args(["-q", "-B", "clean", "package", version]);
         run(&mut command, INSTALL_LIMIT).map(drop)
     })?;
     let target = directory.join("target");
@@ -223,7 +234,20 @@ pub fn java_classpath(version: &str) -> Result<String> {
 /// # Errors
 /// Maven fails.
 pub fn kafka_classpath() -> Result<String> {
-    let directory = installed("kafka", "kafka", "", |sources, directory| {
+    libraries("kafka")
+}
+
+/// The class path of Kafka Connect with its connectors for files.
+///
+/// # Errors
+/// Maven fails.
+pub fn connect_classpath() -> Result<String> {
+    libraries("connect")
+}
+
+/// What a `pom.xml` depends on.
+fn libraries(name: &str) -> Result<String> {
+    let directory = installed(name, name, "", |sources, directory| {
         let libs = directory.join("libs");
         if libs.exists() {
             fs::remove_dir_all(&libs)?;

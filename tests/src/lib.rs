@@ -11,6 +11,7 @@
 
 pub mod child;
 pub mod driver;
+pub mod group;
 pub mod install;
 pub mod ledger;
 pub mod load;

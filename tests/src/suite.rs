@@ -11,10 +11,11 @@
 //! Start at [`run`].
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use libtest_mimic::{Arguments, Conclusion, Trial};
 use tempfile::TempDir;
 
@@ -28,6 +29,7 @@ pub struct Lab {
     peer: Peer,
     directory: TempDir,
     server: OnceLock<std::result::Result<Server, String>>,
+    mortal: Mutex<Option<Server>>,
     drivers: Mutex<BTreeMap<&'static str, Driver>>,
     run: String,
 }
@@ -69,6 +71,7 @@ impl Lab {
             peer: Peer::from_environment()?,
             directory: tempfile::Builder::new().prefix("klamm-tests-").tempdir()?,
             server: OnceLock::new(),
+            mortal: Mutex::default(),
             drivers: Mutex::default(),
             run,
         })
@@ -90,6 +93,43 @@ impl Lab {
             })
             .as_ref()
             .map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Does something with a broker that may be killed: another one than the suite's, shared by the
+    /// cases that ask for it. One that was not ours to start is not ours to kill: then nothing is
+    /// done.
+    ///
+    /// # Errors
+    /// It did not start, or `body` failed; then the next case gets a new one.
+    pub fn mortal(&self, body: impl FnOnce(&mut Server) -> Result<()>) -> Result<()> {
+        if let Peer::Running(address) = &self.peer {
+            println!("SKIPPED: {address} is not ours to kill");
+            return Ok(());
+        }
+        let mut place = self.mortal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut server = match place.take() {
+            Some(server) => server,
+            None => {
+                let parent = self.directory.path();
+                let directory = tempfile::Builder::new().prefix("mortal-").tempdir_in(parent)?;
+                Server::start(&self.peer, &directory.keep())?
+            }
+        };
+        if let Err(error) = body(&mut server) {
+            bail!("{error:#}\n--- the log of the broker that may be killed ---\n{}", server.log_tail());
+        }
+        *place = Some(server);
+        Ok(())
+    }
+
+    /// Where logs of processes belong; it is gone with the suite.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Whether created topics have to be waited for.
+    pub fn settles(&self) -> bool {
+        self.peer != Peer::Klamm
     }
 
     /// Where clients connect to.
@@ -133,7 +173,7 @@ impl Lab {
         let mut command = (client.command)(&self.address()?)
             .with_context(|| format!("install {}", client.name))?;
         let log = self.directory.path().join(format!("{}.log", client.name));
-        Driver::start(&mut command, &log, self.peer != Peer::Klamm)
+        Driver::start(&mut command, &log, self.settles())
             .with_context(|| format!("start {}", client.name))
     }
 

@@ -1,5 +1,5 @@
 //! kafka-clients 4.3 and 3.9: the matrix; 4.3 reads what every other client wrote; Java's console
-//! producer and consumer; what only Java's admin client asks for.
+//! producer and consumer; what only Java's admin client asks for; groups of 4.3.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -8,6 +8,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::child::{run_with_input, wait_for};
 use tests::driver::{Produce, Range};
+use tests::group::cases::rebalance_cases;
+use tests::group::kinds::{JAVA_CLASSIC, JAVA_CONSUMER, JAVA_COOPERATIVE};
+use tests::group::{cases_of, served};
 use tests::install::{self, Tool};
 use tests::matrix::clients::{
     CONFLUENT, FRANZ_GO, JAVA_3_9, JAVA_4_3, KAFKA_PYTHON, KAFKAJS, SARAMA,
@@ -45,6 +48,8 @@ fn main() -> ExitCode {
         Case::new("java_console::topic_command", topic_command),
         Case::new("java_console::load", load),
     ]);
+    all.extend(cases_of(&[&JAVA_CLASSIC, &JAVA_CONSUMER]));
+    all.extend(served(rebalance_cases(&JAVA_COOPERATIVE)));
     run(&[Tool::Java, Tool::Maven], all)
 }
 

@@ -139,6 +139,23 @@ pub(crate) fn answer(shared: Arc<Shared>, mut request: OpenRequest) -> BoxFuture
         ApiKey::OffsetForLeaderEpoch => {
             serve!(offset_for_leader_epoch, OffsetForLeaderEpochRequest)
         }
+        ApiKey::FindCoordinator => serve!(find_coordinator, FindCoordinatorRequest),
+        ApiKey::JoinGroup => serve!(join_group, JoinGroupRequest),
+        ApiKey::SyncGroup => serve!(sync_group, SyncGroupRequest),
+        ApiKey::Heartbeat => serve!(heartbeat, HeartbeatRequest),
+        ApiKey::LeaveGroup => serve!(leave_group, LeaveGroupRequest),
+        ApiKey::OffsetCommit => serve!(offset_commit, OffsetCommitRequest),
+        ApiKey::OffsetFetch => serve!(offset_fetch, OffsetFetchRequest),
+        ApiKey::OffsetDelete => serve!(offset_delete, OffsetDeleteRequest),
+        ApiKey::DescribeGroups => serve!(describe_groups, DescribeGroupsRequest),
+        ApiKey::ListGroups => serve!(list_groups, ListGroupsRequest),
+        ApiKey::DeleteGroups => serve!(delete_groups, DeleteGroupsRequest),
+        ApiKey::ConsumerGroupHeartbeat => {
+            serve!(consumer_group_heartbeat, ConsumerGroupHeartbeatRequest)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            serve!(consumer_group_describe, ConsumerGroupDescribeRequest)
+        }
         ApiKey::DescribeConfigs => serve!(describe_configs, DescribeConfigsRequest),
         ApiKey::AlterConfigs => serve!(alter_configs, AlterConfigsRequest),
         ApiKey::DescribeLogDirs => serve!(describe_log_dirs, DescribeLogDirsRequest),

@@ -5,7 +5,8 @@
 //!
 //! A request goes from `server` and `connection` over `dispatch` to its file in `api`; Produce and
 //! Fetch go on to `partition`, whatever changes the cluster to `controller`, whose images `topics`
-//! turns into open partitions.
+//! turns into open partitions. Groups have their coordinators in `coordination`, one per partition of
+//! `__consumer_offsets`.
 //!
 //! Start at [`Broker::start`].
 
@@ -13,12 +14,14 @@ mod adopt;
 mod api;
 mod connection;
 mod controller;
+mod coordination;
 mod dir_health;
 mod dispatch;
 mod ends;
 mod error_chain;
 mod fetch;
 mod frame_reader;
+mod groups;
 mod maintenance;
 mod metrics;
 mod open_connections;

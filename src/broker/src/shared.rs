@@ -15,6 +15,7 @@ use crate::dir_health::DirHealth;
 use crate::fetch::SessionCache;
 use crate::fetch::memory::FetchMemory;
 use crate::frame_reader::BUDGET_UNIT_BYTES;
+use crate::groups::Groups;
 use crate::metrics::Metrics;
 use crate::open_connections::Connections;
 use crate::producer_ids::ProducerIds;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) producer_ids: ProducerIds,
     /// The topics that are open now.
     pub(crate) registry: watch::Sender<Registry>,
+    /// The group coordinators that run here.
+    pub(crate) groups: Groups,
     /// Incremental fetch sessions.
     pub(crate) fetch_sessions: SessionCache,
     /// Memory for answers to Fetch.
@@ -86,6 +89,7 @@ impl Shared {
             image,
             producer_ids: ids,
             registry: watch::channel(Registry::default()).0,
+            groups: Groups::default(),
             fetch_sessions: sessions,
             fetch_memory: Arc::default(),
             metrics,

@@ -23,7 +23,7 @@ use crate::ends::{self, PartitionEnds};
 use crate::metrics::Metrics;
 use crate::shared::{Parts, Shared};
 use crate::topics::Topics;
-use crate::{adopt, api, maintenance, scrape, server};
+use crate::{adopt, api, coordination, maintenance, scrape, server};
 
 /// How long a stop waits for connections to get their last answers.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -104,6 +104,8 @@ impl Broker {
         unfenced.outcome?;
         shared.wait_applied(unfenced.offset).await;
         maintenance::start(&shared);
+        let groups = coordination::run(Arc::clone(&shared));
+        runtime::spawn(&runtime, "group-coordinators", groups);
         let addresses = bound.iter().map(|bound| bound.address).collect();
         for Bound { name, listener, .. } in bound {
             let server = server::run(Arc::clone(&shared), listener, name);

@@ -17,6 +17,7 @@ mod definition;
 mod describe;
 mod error;
 mod group;
+mod groups_config;
 mod layers;
 mod listener;
 mod nearest;
@@ -38,6 +39,7 @@ pub use describe::{
 pub use error::ConfigError;
 pub(crate) use group::check_group_limits;
 pub use group::{client_metrics_definition, group_definition};
+pub use groups_config::{ConsumerGroupConfig, GroupsConfig, MigrationPolicy};
 pub use layers::{Layers, Source};
 pub use listener::{AdvertisedListener, Listener, ListenerError};
 pub(crate) use nearest::nearest_config;

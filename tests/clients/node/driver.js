@@ -4,6 +4,7 @@
 const readline = require('readline')
 const kafkajs = require('kafkajs')
 const { CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, logLevel } = kafkajs
+const { AssignerProtocol } = kafkajs
 const { KafkaJSProtocolError } = kafkajs
 const { ZstdCodec } = require('zstd-codec')
 
@@ -162,14 +163,66 @@ const operations = {
     // kafkajs answers a time behind the last record with the end of the partition.
     return { offset: offset === high ? null : Number(offset), timestamp: null }
   },
+
+  async list_groups() {
+    const { groups } = await admin.listGroups()
+    return groups.map(({ groupId, protocolType }) => ({
+      group: groupId,
+      state: null,
+      type: null,
+      protocol_type: protocolType,
+    }))
+  },
+
+  async describe_group({ group }) {
+    const { groups } = await admin.describeGroups([group])
+    const members = groups[0].members.map(member => {
+      const decoded = AssignerProtocol.MemberAssignment.decode(member.memberAssignment)
+      const assignment = decoded === null ? {} : decoded.assignment
+      return {
+        member_id: member.memberId,
+        instance: null,
+        client_id: member.clientId,
+        host: member.clientHost,
+        assignment: Object.entries(assignment).flatMap(([topic, partitions]) =>
+          partitions.map(partition => [topic, partition])
+        ),
+      }
+    })
+    return { state: groups[0].state, type: null, assignor: groups[0].protocol, members }
+  },
+
+  async delete_group({ group }) {
+    await admin.deleteGroups([group])
+    return {}
+  },
+
+  async group_offsets({ group }) {
+    const topics = await admin.fetchOffsets({ groupId: group })
+    return topics.flatMap(({ topic, partitions }) =>
+      partitions.map(({ partition, offset, metadata }) => [
+        topic,
+        partition,
+        Number(offset),
+        metadata,
+      ])
+    )
+  },
+
+  async alter_group_offsets({ group, topic, offsets }) {
+    const partitions = offsets.map(([partition, offset]) => ({ partition, offset: String(offset) }))
+    await admin.setOffsets({ groupId: group, topic, partitions })
+    return {}
+  },
 }
 
 const failure = error => {
   let inner = error
   for (let next = error; next; ) {
     inner = next
-    const { errors, partitions, originalError, cause } = inner
+    const { errors, partitions, groups, originalError, cause } = inner
     next = (errors && errors[0]) || (partitions && partitions[0].error)
+    next = next || (groups && groups[0].error)
     next = next || originalError || cause
   }
   const name = inner instanceof KafkaJSProtocolError ? 'KafkaJSProtocolError' : inner.name

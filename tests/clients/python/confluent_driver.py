@@ -9,6 +9,7 @@ from confluent_kafka import (
     TIMESTAMP_CREATE_TIME,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
+    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Producer,
@@ -252,6 +253,60 @@ def offset_for(command):
     }
 
 
+def list_groups(_command):
+    listed = ADMIN.list_consumer_groups().result(PATIENCE)
+    return [
+        {
+            "group": group.group_id,
+            "state": group.state.name,
+            "type": group.type.name,
+            "protocol_type": "" if group.is_simple_consumer_group else "consumer",
+        }
+        for group in listed.valid
+    ]
+
+
+def describe_group(command):
+    described = single(ADMIN.describe_consumer_groups([command["group"]]))
+    members = [
+        {
+            "member_id": member.member_id,
+            "instance": member.group_instance_id,
+            "client_id": member.client_id,
+            "host": member.host,
+            "assignment": [[p.topic, p.partition] for p in member.assignment.topic_partitions],
+        }
+        for member in described.members
+    ]
+    return {
+        "state": described.state.name,
+        "type": described.type.name,
+        "assignor": described.partition_assignor,
+        "members": members,
+    }
+
+
+def delete_group(command):
+    single(ADMIN.delete_consumer_groups([command["group"]]))
+    return {}
+
+
+def group_offsets(command):
+    wanted = ConsumerGroupTopicPartitions(command["group"])
+    found = single(ADMIN.list_consumer_group_offsets([wanted]))
+    return [[p.topic, p.partition, p.offset, p.metadata] for p in found.topic_partitions]
+
+
+def alter_group_offsets(command):
+    offsets = [TopicPartition(command["topic"], p, offset) for p, offset in command["offsets"]]
+    change = ConsumerGroupTopicPartitions(command["group"], offsets)
+    altered = single(ADMIN.alter_consumer_group_offsets([change]))
+    for place in altered.topic_partitions:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return {}
+
+
 driver.run(
     "confluent-kafka",
     f"{confluent_kafka.version()} with librdkafka {confluent_kafka.libversion()[0]}",
@@ -270,6 +325,11 @@ driver.run(
         "produce": produce,
         "fetch": fetch,
         "offset_for": offset_for,
+        "list_groups": list_groups,
+        "describe_group": describe_group,
+        "delete_group": delete_group,
+        "group_offsets": group_offsets,
+        "alter_group_offsets": alter_group_offsets,
     },
     describe,
 )

@@ -6,7 +6,9 @@ import time
 import kafka
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
-from kafka.errors import BrokerResponseError, for_code
+from kafka import errors
+from kafka.errors import BrokerResponseError, NoError, for_code
+from kafka.structs import OffsetAndMetadata
 
 import driver
 
@@ -223,6 +225,77 @@ def offset_for(command):
     return {"offset": found.offset, "timestamp": found.timestamp}
 
 
+def list_groups(_command):
+    return [
+        {
+            "group": group["group_id"],
+            "state": group.get("group_state"),
+            "type": group.get("group_type"),
+            "protocol_type": group["protocol_type"],
+        }
+        for group in ADMIN.list_groups()
+    ]
+
+
+def describe_group(command):
+    described = ADMIN.describe_groups([command["group"]])[command["group"]]
+    if described["error"] is not None:
+        raise ValueError(described["error"])
+    members = [
+        {
+            "member_id": member["member_id"],
+            "instance": member["group_instance_id"],
+            "client_id": member["client_id"],
+            "host": member["client_host"],
+            "assignment": [
+                [topic["topic"], partition]
+                for topic in member["member_assignment"]["assigned_partitions"]
+                for partition in topic["partitions"]
+            ],
+        }
+        for member in described["members"]
+    ]
+    return {
+        "state": described["group_state"],
+        "type": None,
+        "assignor": described["protocol_data"],
+        "members": members,
+    }
+
+
+def delete_group(command):
+    answer = ADMIN.delete_groups([command["group"]])[command["group"]]
+    if answer != "OK":
+        raise getattr(errors, answer)()
+    return {}
+
+
+def group_offsets(command):
+    found = ADMIN.list_group_offsets({command["group"]: None})[command["group"]]
+    return [[p.topic, p.partition, o.offset, o.metadata] for p, o in found.items()]
+
+
+def refused(answers):
+    """Raises the first error in a map of partitions to classes of errors."""
+    for error in answers.values():
+        if error is not NoError:
+            raise error()
+    return {}
+
+
+def alter_group_offsets(command):
+    offsets = {
+        TopicPartition(command["topic"], partition): OffsetAndMetadata(offset, "", -1)
+        for partition, offset in command["offsets"]
+    }
+    return refused(ADMIN.alter_group_offsets(command["group"], offsets))
+
+
+def delete_group_offsets(command):
+    place = TopicPartition(command["topic"], command["partition"])
+    return refused(ADMIN.delete_group_offsets(command["group"], [place]))
+
+
 driver.run(
     "kafka-python",
     kafka.__version__,
@@ -241,6 +314,12 @@ driver.run(
         "produce": produce,
         "fetch": fetch,
         "offset_for": offset_for,
+        "list_groups": list_groups,
+        "describe_group": describe_group,
+        "delete_group": delete_group,
+        "group_offsets": group_offsets,
+        "alter_group_offsets": alter_group_offsets,
+        "delete_group_offsets": delete_group_offsets,
     },
     describe,
 )

@@ -66,13 +66,13 @@ fn java(version: &str, address: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// librdkafka under confluent-kafka for Python.
+/// librdkafka under confluent-kafka for Python, which does not pass the deletion of offsets on.
 pub static CONFLUENT: Client = Client {
     name: "confluent_kafka",
     tools: &[Tool::Python],
     command: |address| python("confluent_driver.py", address),
     codecs: ALL_CODECS,
-    lacks: &[],
+    lacks: &["delete_group_offsets"],
     exceptions: Exceptions::Code("KafkaException"),
     reader: None,
 };
@@ -107,7 +107,13 @@ pub static KAFKAJS: Client = Client {
         Ok(command)
     },
     codecs: &["none", "gzip", "snappy", "zstd"],
-    lacks: &["fetch", "max_timestamp", "alter_config", "exception_for_topic_exists"],
+    lacks: &[
+        "fetch",
+        "max_timestamp",
+        "alter_config",
+        "exception_for_topic_exists",
+        "delete_group_offsets",
+    ],
     exceptions: Exceptions::Code("KafkaJSProtocolError"),
     reader: Some(&FRANZ_GO),
 };

@@ -32,11 +32,23 @@ impl Kafka {
     /// # Errors
     /// It can not be installed, formatted or started.
     pub fn start(directory: &Path) -> Result<Kafka> {
+        Kafka::start_with(directory, &[])
+    }
+
+    /// As [`Kafka::start`], with these broker configs.
+    ///
+    /// # Errors
+    /// It can not be installed, formatted or started.
+    pub fn start_with(directory: &Path, configs: &[(&str, &str)]) -> Result<Kafka> {
         let classpath = install::kafka_classpath()?;
         fs::create_dir_all(directory)?;
         let (port, controller_port) = (probe::free_port()?, probe::free_port()?);
         let properties = directory.join("server.properties");
-        fs::write(&properties, settings(port, controller_port, &directory.join("data"))?)?;
+        let mut text = settings(port, controller_port, &directory.join("data"))?;
+        for (key, value) in configs {
+            writeln!(text, "{key}={value}")?;
+        }
+        fs::write(&properties, text)?;
         let mut format = Command::new("java");
         format.args(["-cp", &classpath, "kafka.tools.StorageTool", "format"]);
         format.args(["-t", "a2xhbW0tdGVzdC1jbHVzdA", "-c"]).arg(&properties);
@@ -127,6 +139,7 @@ fn settings(port: u16, controller_port: u16, data: &Path) -> Result<String> {
         writeln!(text, "{topic}.replication.factor=1")?;
     }
     writeln!(text, "transaction.state.log.min.isr=1\nshare.coordinator.state.topic.min.isr=1")?;
+    writeln!(text, "offsets.topic.num.partitions=5\nshare.coordinator.state.topic.num.partitions=1")?;
     writeln!(text, "log.dirs={}", data.display())?;
     Ok(text)
 }

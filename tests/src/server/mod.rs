@@ -3,9 +3,12 @@
 //! In: `KLAMM_TEST_PEER` (`klamm`, the default, or `kafka`), `KLAMM_TEST_BOOTSTRAP` (host:port).
 //! Out: an address that answers Metadata, and the end of the process when the handle is dropped.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+
+use crate::group::{BROKER_CONFIGS, KLAMM_SERVES_GROUPS};
 
 mod kafka;
 mod klamm;
@@ -59,12 +62,29 @@ impl Server {
     /// # Errors
     /// It does not start.
     pub fn start(peer: &Peer, directory: &Path) -> Result<Server> {
+        let is_served = KLAMM_SERVES_GROUPS || *peer != Peer::Klamm;
+        Server::start_with(peer, directory, if is_served { BROKER_CONFIGS } else { &[] })
+    }
+
+    /// As [`Server::start`], with these broker configs; one that runs already keeps its own.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_with(
+        peer: &Peer,
+        directory: &Path,
+        configs: &[(&str, &str)],
+    ) -> Result<Server> {
         match peer {
             Peer::Klamm => {
                 let options = KlammOptions::in_directory(&directory.join("klamm"));
+                let options = configs.iter().fold(options, |o, (key, value)| o.set(key, value));
                 Ok(Server::Klamm(Klamm::start(options)?))
             }
-            Peer::Kafka => Ok(Server::Kafka(Kafka::start(&directory.join("kafka"))?)),
+            Peer::Kafka => {
+                let directory = directory.join("kafka");
+                Ok(Server::Kafka(Kafka::start_with(&directory, configs)?))
+            }
             Peer::Running(address) => Ok(Server::Running(address.clone())),
         }
     }
@@ -85,6 +105,19 @@ impl Server {
             Server::Kafka(kafka) => Some(kafka.process_id()),
             Server::Running(_) => None,
         }
+    }
+
+    /// User and system time of the broker, in seconds.
+    ///
+    /// # Errors
+    /// It has ended, or is not ours.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let process = self.process_id().context("the broker is not ours")?;
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        // Behind the name in parentheses; fields 14 and 15, in ticks of 10 ms.
+        let rest = stat.rsplit_once(')').context("stat")?.1;
+        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        Ok(ticks.sum::<std::result::Result<f64, _>>()? / 100.0)
     }
 
     /// SIGKILL, and waits until the process is gone.

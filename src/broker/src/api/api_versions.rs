@@ -1,16 +1,19 @@
 //! ApiVersions: which APIs this broker serves, in which versions (KIP-511, KIP-584).
 
-use protocol::ErrorCode;
-use protocol::messages::api_versions_response::ApiVersion;
+use protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use protocol::{ErrorCode, StrBytes};
 
 use super::SERVED;
+use crate::controller::FEATURES;
 use crate::request::RequestContext;
 use crate::shared::Shared;
 
 /// Answers with the table, or INVALID_REQUEST when the client's name for itself is malformed.
 pub(crate) async fn handle(
-    _shared: &Shared,
+    shared: &Shared,
     context: &RequestContext,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
@@ -20,7 +23,47 @@ pub(crate) async fn handle(
         let error_code = ErrorCode::InvalidRequest.code();
         return ApiVersionsResponse { error_code, ..Default::default() };
     }
-    ApiVersionsResponse { api_keys: table(), ..Default::default() }
+    let image = shared.applied_image();
+    ApiVersionsResponse {
+        api_keys: table(),
+        supported_features: supported_features(context.api_version),
+        finalized_features_epoch: image.features_epoch(),
+        finalized_features: image
+            .features()
+            .iter()
+            .map(|(name, level)| finalized(name, *level))
+            .collect(),
+        ..Default::default()
+    }
+}
+
+/// The first version in which a feature may have the lowest level 0: clients of older ones refuse it, so
+/// that the feature is left out for them (KAFKA-17011).
+const LEVEL_ZERO_FROM: i16 = 4;
+
+fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
+    let known = FEATURES.iter().filter(|_| version >= LEVEL_ZERO_FROM);
+    known
+        .map(|&(name, level)| SupportedFeatureKey {
+            name: StrBytes::from_static(name),
+            min_version: 0,
+            max_version: wire_level(level),
+            ..Default::default()
+        })
+        .collect()
+}
+
+fn finalized(name: &str, level: u16) -> FinalizedFeatureKey {
+    FinalizedFeatureKey {
+        name: StrBytes::from(name),
+        min_version_level: wire_level(level),
+        max_version_level: wire_level(level),
+        ..Default::default()
+    }
+}
+
+fn wire_level(level: u16) -> i16 {
+    i16::try_from(level).unwrap_or(i16::MAX)
 }
 
 /// The answer, in version 0, to a version from the future: the client retries with one it finds.

@@ -38,7 +38,7 @@ pub(crate) use crate::controller::metadata_log::MetadataLogError;
 
 /// The features that this klamm brings to life, with their levels; a cluster of an older klamm gets
 /// them at the first start of this one.
-pub(crate) const FEATURES: &[(&str, u16)] = &[];
+pub(crate) const FEATURES: &[(&str, u16)] = &[("group.version", 1)];
 
 /// How many commands wait for the controller; past it, those who give them wait too.
 const QUEUE_MAX: usize = 256;

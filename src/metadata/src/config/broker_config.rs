@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use model::BrokerId;
 
+use crate::config::groups_config::{ConsumerGroupConfig, GroupsConfig};
 use crate::config::layers::Layers;
 use crate::config::listener::{AdvertisedListener, Listener};
 use crate::config::topic_config::TopicConfig;
@@ -85,6 +86,9 @@ pub struct BrokerConfig {
     /// `max.request.partition.size.limit`: partitions in an answer to DescribeTopicPartitions.
     pub max_request_partition_size_limit: usize,
 
+    /// What group coordinators obey.
+    pub groups: GroupsConfig,
+
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration: Duration,
     /// `producer.id.expiration.check.interval.ms`.
@@ -126,5 +130,10 @@ impl BrokerConfig {
     pub fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
         let overrides = image.overrides(&ConfigResource::Topic(topic.to_owned()));
         TopicConfig::resolve(overrides, &self.layers(image))
+    }
+    /// What holds for the consumer group of that id on this broker.
+    pub fn consumer_group_config(&self, image: &Image, group: &str) -> ConsumerGroupConfig {
+        let overrides = image.overrides(&ConfigResource::Group(group.to_owned()));
+        ConsumerGroupConfig::resolve(overrides, &self.layers(image))
     }
 }

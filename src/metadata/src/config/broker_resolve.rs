@@ -6,6 +6,8 @@
 //! A key that comes twice counts with its last value, as in Java, and is noted. A key that is not
 //! known is an error: a typing error in `log.retention.ms` would lose data in silence.
 
+mod groups;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -294,8 +296,9 @@ impl Settings<'_> {
         let listeners = self.listeners(&names).map_err(&mut keep);
         let per_ip = self.per_ip().map_err(&mut keep);
         let topic_defaults = self.check_topic_defaults().map_err(&mut keep);
+        let checked = topic_defaults.and(self.check_groups().map_err(&mut keep));
         let (Ok(node_id), Ok(process_roles), Ok(log_dir), Ok(listeners), Ok(per_ip), Ok(())) =
-            (node_id, process_roles, log_dir, listeners, per_ip, topic_defaults)
+            (node_id, process_roles, log_dir, listeners, per_ip, checked)
         else {
             return Err(errors);
         };
@@ -340,6 +343,7 @@ impl Settings<'_> {
             max_incremental_fetch_session_cache_slots: self
                 .count("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: self.count("max.request.partition.size.limit"),
+            groups: self.groups(),
             producer_id_expiration: self.millis("producer.id.expiration.ms"),
             producer_id_expiration_check_interval: self
                 .millis("producer.id.expiration.check.interval.ms"),

@@ -8,7 +8,6 @@ use crate::config::definition::{Definition, Valid, boolean, int, list, string};
 use crate::config::layers::Layers;
 use crate::image::Overrides;
 
-const NO_CONSUMER: &str = "klamm does not speak the consumer group protocol of KIP-848 yet";
 const NO_SHARE: &str = "klamm has no share groups yet";
 const NO_STREAMS: &str = "klamm has no streams groups yet";
 
@@ -19,20 +18,17 @@ static GROUP: [Definition; 17] = [
         "The shortest time between two assignments of the group.",
     )
     .at_least(0)
-    .or(&[("group.consumer.assignment.interval.ms", 1)])
-    .not_yet(NO_CONSUMER),
+    .or(&[("group.consumer.assignment.interval.ms", 1)]),
     int("consumer.heartbeat.interval.ms", "5000", "How often a member shows that it is alive.")
         .at_least(1)
-        .or(&[("group.consumer.heartbeat.interval.ms", 1)])
-        .not_yet(NO_CONSUMER),
+        .or(&[("group.consumer.heartbeat.interval.ms", 1)]),
     int(
         "consumer.session.timeout.ms",
         "45000",
         "After so long without a sign of life a member is out.",
     )
     .at_least(1)
-    .or(&[("group.consumer.session.timeout.ms", 1)])
-    .not_yet(NO_CONSUMER),
+    .or(&[("group.consumer.session.timeout.ms", 1)]),
     int(
         "share.assignment.interval.ms",
         "1000",

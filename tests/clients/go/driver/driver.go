@@ -80,6 +80,9 @@ type Command struct {
 	Records           []Record           `json:"records"`
 	ValueBytes        int                `json:"value_bytes"`
 	At                json.RawMessage    `json:"at"`
+	Group             string             `json:"group"`
+	Protocol          string             `json:"protocol"`
+	Offsets           [][2]int64         `json:"offsets"`
 }
 
 // PartitionCount reads `partitions` as a number.

@@ -51,6 +51,13 @@ func main() {
 		"produce_everywhere":  f.produceEverywhere,
 		"fetch":               f.fetch,
 		"offset_for":          f.offsetFor,
+
+		"list_groups":          f.listGroups,
+		"describe_group":       f.describeGroup,
+		"delete_group":         f.deleteGroup,
+		"group_offsets":        f.groupOffsets,
+		"alter_group_offsets":  f.alterGroupOffsets,
+		"delete_group_offsets": f.deleteGroupOffsets,
 	}, errorName)
 }
 

@@ -66,6 +66,13 @@ func main() {
 		"produce":             d.produce,
 		"fetch":               d.fetch,
 		"offset_for":          d.offsetFor,
+
+		"list_groups":          d.listGroups,
+		"describe_group":       d.describeGroup,
+		"delete_group":         d.deleteGroup,
+		"group_offsets":        d.groupOffsets,
+		"alter_group_offsets":  d.alterGroupOffsets,
+		"delete_group_offsets": d.deleteGroupOffsets,
 	}, errorName)
 }
 

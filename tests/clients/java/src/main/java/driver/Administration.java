@@ -56,6 +56,7 @@ final class Administration {
         operations.put("describe_log_dirs", this::describeLogDirs);
         operations.put("list_config_resources", this::listConfigResources);
         operations.put("describe_features", this::describeFeatures);
+        new Groups(admin).offer(operations);
         if (hasLegacyAlterConfigs()) {
             operations.put("alter_config_legacy", this::alterConfigLegacy);
         }

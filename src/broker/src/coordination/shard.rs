@@ -1,0 +1,390 @@
+//! The task that runs one group coordinator: a shard, the log of its partition, and those who wait.
+//!
+//! It takes all calls that wait, lets the shard decide them one after the other, appends the records
+//! of all as one batch, and sends the answers when that is durable. While the log syncs the queue fills
+//! up, so a slower disk makes larger batches.
+//!
+//! Invariants:
+//! - an answer leaves only after the records that were decided before it are committed
+//! - after a write that went wrong the shard is dropped, all who wait are told, and a new one is loaded:
+//!   what a shard knows never differs from its log
+//!
+//! Start at [`ShardTask::run`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator::{Answer, Call, Config, Env, Output, Response, Shard, Ticket};
+use metadata::{Image, TopicChange};
+use model::{FastMap, PartitionIndex, Timestamp};
+use protocol::records::{
+    BatchBuilder, BatchError, BatchOptions, Compression, RecordParts, Scratch, ValidatedBatch,
+};
+use protocol::{EncodeError, ErrorCode, StrBytes};
+use runtime::sync::{mpsc, oneshot};
+use runtime::{RandomStream, Rng};
+
+use crate::coordination::load::load;
+use crate::coordination::view::View;
+use crate::error_chain::Chain;
+use crate::groups::{CALLS_MAX, GroupCall};
+use crate::partition::{Partition, ProduceError};
+use crate::shared::Shared;
+
+/// How many calls are decided before their records are written.
+const ROUND_CALLS_MAX: usize = 256;
+
+/// A round ends with the call whose records reach so many bytes.
+const ROUND_BYTES_MAX: usize = 512 * 1024;
+
+/// How long a shard stays away after it could not be loaded or written.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// Who waits for the answer to a call.
+type Waiting = FastMap<Ticket, oneshot::Sender<Result<Response, ErrorCode>>>;
+
+/// Why records were not committed.
+#[derive(Debug, thiserror::Error)]
+enum CommitError {
+    #[error("write the records of groups")]
+    Write(#[from] ProduceError),
+    #[error("encode a record of a group")]
+    Encode(#[from] EncodeError),
+    #[error("build a batch of records of groups")]
+    Build(#[from] BatchError),
+}
+
+impl CommitError {
+    /// What those who wait are told (`CoordinatorOperationExceptionHelper`).
+    fn code(&self) -> ErrorCode {
+        match self {
+            CommitError::Write(ProduceError::Closed) => ErrorCode::NotCoordinator,
+            CommitError::Write(ProduceError::Refused(_) | ProduceError::Sync(_)) => {
+                ErrorCode::CoordinatorNotAvailable
+            }
+            CommitError::Encode(_) | CommitError::Build(_) => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+/// Why a shard stopped serving.
+enum End {
+    /// The broker stops, or the partition is not here any more.
+    Over,
+    /// A write went wrong.
+    Failed,
+}
+
+/// What woke the task.
+enum Wake {
+    Over,
+    Calls,
+    Topics,
+    Tick,
+}
+
+/// The task, between two shards.
+pub(super) struct ShardTask {
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    index: PartitionIndex,
+    partition: Partition,
+    random: RandomStream,
+    next_ticket: u64,
+    compression: Compression,
+    scratch: Scratch,
+}
+
+/// A shard that serves.
+struct Serving {
+    shard: Shard,
+    image: Image,
+    waiting: Waiting,
+    calls: mpsc::Receiver<GroupCall>,
+    /// Calls that were just received; empty but for a moment, kept for its memory.
+    taken: Vec<GroupCall>,
+    /// Calls to decide, in their order.
+    backlog: VecDeque<GroupCall>,
+}
+
+impl Serving {
+    fn new(shard: Shard, image: Image, calls: mpsc::Receiver<GroupCall>) -> Serving {
+        let waiting = Waiting::default();
+        Serving { shard, image, waiting, calls, taken: Vec::new(), backlog: VecDeque::new() }
+    }
+}
+
+/// What calls decided together, ready to be written.
+struct Round {
+    builder: BatchBuilder,
+    answers: Vec<Answer>,
+}
+
+impl Round {
+    fn new(compression: Compression) -> Round {
+        let options = BatchOptions { compression, ..BatchOptions::default() };
+        Round { builder: BatchBuilder::new(options), answers: Vec::new() }
+    }
+
+    fn take(&mut self, output: Output, now: Timestamp) -> Result<(), CommitError> {
+        for record in &output.records {
+            let (key, value) = record.encode()?;
+            let parts = RecordParts { key: Some(&key), value: value.as_deref(), headers: &[] };
+            self.builder.append(now, &parts);
+        }
+        self.answers.extend(output.answers);
+        Ok(())
+    }
+}
+
+impl ShardTask {
+    /// A coordinator for the groups of `partition`.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        config: &Arc<Config>,
+        index: PartitionIndex,
+        partition: Partition,
+    ) -> ShardTask {
+        let key = u64::try_from(index.0).unwrap_or(0);
+        let codec = shared.config.groups.offsets_topic_compression_codec;
+        ShardTask {
+            shared: Arc::clone(shared),
+            config: Arc::clone(config),
+            index,
+            partition,
+            random: shared.runtime.random.stream("group-coordinator", key),
+            next_ticket: 0,
+            compression: Compression::from_code(codec).unwrap_or(Compression::None),
+            scratch: Scratch::new(),
+        }
+    }
+
+    /// Loads and serves until the broker stops or `over` is dropped.
+    pub(super) async fn run(mut self, mut over: oneshot::Receiver<()>) {
+        loop {
+            match self.load().await {
+                Some(shard) => {
+                    if matches!(self.serve(shard, &mut over).await, End::Over) {
+                        return;
+                    }
+                }
+                None if self.shared.stopping.is_raised() => return,
+                None => {}
+            }
+            let shared = Arc::clone(&self.shared);
+            runtime::select! {
+                _ = &mut over => return,
+                goes_on = shared.pause(AWAY) => if !goes_on { return },
+            }
+        }
+    }
+
+    /// A shard that knows what the log says; `None` when that can not be read, or not be written.
+    async fn load(&mut self) -> Option<Shard> {
+        if self.shared.dir_health.offline().is_some() {
+            self.shared.groups.close(self.index, ErrorCode::CoordinatorNotAvailable);
+            return None;
+        }
+        let clock = &self.shared.runtime.clock;
+        let begun = clock.now();
+        let mut shard = Shard::new(Arc::clone(&self.config));
+        let end = self.partition.high_watermark();
+        let read_bytes = self.shared.config.groups.offsets_load_buffer_size;
+        let (partition, reader) = (self.index.0, self.partition.reader());
+        match load(reader, end, read_bytes, &mut shard).await {
+            Ok(0) => {}
+            Ok(records) => {
+                let took = clock.now().since(begun);
+                tracing::info!(partition, records, ?took, "groups loaded");
+            }
+            Err(error) => {
+                self.shared.groups.close(self.index, ErrorCode::CoordinatorNotAvailable);
+                tracing::error!(partition, error = %Chain(&error),
+                    "groups can not be loaded: their members and offsets are unavailable");
+                return None;
+            }
+        }
+        Some(shard)
+    }
+
+    /// Serves calls until the end.
+    async fn serve(&mut self, shard: Shard, over: &mut oneshot::Receiver<()>) -> End {
+        let (sender, calls) = mpsc::channel(CALLS_MAX);
+        let mut registry = self.shared.registry.subscribe();
+        let image = registry.borrow().image.clone();
+        let mut serving = Serving::new(shard, image, calls);
+        if let Err(error) = self.begin(&mut serving).await {
+            return self.fail(serving, &error);
+        }
+        self.shared.groups.open(self.index, sender);
+        loop {
+            if matches!(self.wait(&mut serving, &mut registry, over).await, Wake::Over) {
+                self.shared.groups.close(self.index, ErrorCode::NotCoordinator);
+                dismiss(serving, ErrorCode::NotCoordinator);
+                return End::Over;
+            }
+            let image = registry.borrow().image.clone();
+            if let Err(error) = self.play(&mut serving, &image).await {
+                return self.fail(serving, &error);
+            }
+        }
+    }
+
+    /// The first round: what loading left to do.
+    async fn begin(&mut self, serving: &mut Serving) -> Result<(), CommitError> {
+        let mut round = Round::new(self.compression);
+        self.decide(serving, &mut round, Shard::on_loaded)?;
+        self.commit(serving, round).await
+    }
+
+    /// One round: what changed, who calls, what is due.
+    async fn play(&mut self, serving: &mut Serving, image: &Image) -> Result<(), CommitError> {
+        let mut round = Round::new(self.compression);
+        self.follow_topics(serving, &mut round, image)?;
+        self.take_calls(serving, &mut round)?;
+        self.decide(serving, &mut round, Shard::tick)?;
+        self.commit(serving, round).await
+    }
+
+    async fn wait(
+        &self,
+        serving: &mut Serving,
+        registry: &mut runtime::sync::watch::Receiver<crate::registry::Registry>,
+        over: &mut oneshot::Receiver<()>,
+    ) -> Wake {
+        if !serving.backlog.is_empty() {
+            return if self.shared.stopping.is_raised() { Wake::Over } else { Wake::Calls };
+        }
+        let clock = &*self.shared.runtime.clock;
+        let due = serving.shard.next_tick();
+        let mut tick = clock.sleep_until(due.unwrap_or_default());
+        let wake = runtime::select! {
+            () = self.shared.stopping.wait() => Wake::Over,
+            _ = &mut *over => Wake::Over,
+            changed = registry.changed() => if changed.is_ok() { Wake::Topics } else { Wake::Over },
+            () = &mut tick, if due.is_some() => Wake::Tick,
+            count = serving.calls.recv_many(&mut serving.taken, ROUND_CALLS_MAX) => {
+                if count > 0 { Wake::Calls } else { Wake::Over }
+            }
+        };
+        serving.backlog.extend(serving.taken.drain(..));
+        wake
+    }
+
+    /// Lets the shard decide something.
+    fn decide(
+        &mut self,
+        serving: &mut Serving,
+        round: &mut Round,
+        decide: impl FnOnce(&mut Shard, &mut Env<'_>, &mut Output),
+    ) -> Result<(), CommitError> {
+        let clock = &self.shared.runtime.clock;
+        let random = &mut self.random;
+        let mut draw = || {
+            let mut bytes = [0; 16];
+            random.fill_bytes(&mut bytes);
+            bytes
+        };
+        let cluster = View { image: &serving.image, config: &self.shared.config };
+        let wall = clock.wall();
+        let mut env = Env { now: clock.now(), wall, cluster: &cluster, random: &mut draw };
+        let mut output = Output::default();
+        decide(&mut serving.shard, &mut env, &mut output);
+        round.take(output, wall)
+    }
+
+    /// Tells the shard what became of the cluster's topics.
+    fn follow_topics(
+        &mut self,
+        serving: &mut Serving,
+        round: &mut Round,
+        image: &Image,
+    ) -> Result<(), CommitError> {
+        if image.offset() == serving.image.offset() {
+            return Ok(());
+        }
+        let delta = image.delta_since(&serving.image);
+        serving.image = image.clone();
+        if delta.topics.is_empty() {
+            return Ok(());
+        }
+        let deleted = delta.topics.iter().filter_map(|change| match change {
+            TopicChange::Deleted(topic) => Some(StrBytes::from(&*topic.name)),
+            TopicChange::Created(_) | TopicChange::Changed { .. } => None,
+        });
+        let deleted: Vec<StrBytes> = deleted.collect();
+        self.decide(serving, round, |shard, env, out| shard.on_topics_changed(&deleted, env, out))
+    }
+
+    /// Lets the shard decide calls that wait, as many as make a batch.
+    fn take_calls(&mut self, serving: &mut Serving, round: &mut Round) -> Result<(), CommitError> {
+        while round.builder.size_bytes() < ROUND_BYTES_MAX
+            && let Some(call) = serving.backlog.pop_front()
+        {
+            let ticket = Ticket(self.next_ticket);
+            self.next_ticket += 1;
+            serving.waiting.insert(ticket, call.answer);
+            let call = Call {
+                ticket,
+                api_version: call.api_version,
+                client_id: call.client_id,
+                client_host: call.client_host,
+                request: call.request,
+            };
+            self.decide(serving, round, |shard, env, out| shard.call(call, env, out))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the round's records durable, then sends its answers.
+    async fn commit(&mut self, serving: &mut Serving, round: Round) -> Result<(), CommitError> {
+        if round.builder.record_count() > 0 {
+            let batch = round.builder.finish()?;
+            let validated = ValidatedBatch::trusted(&batch, &mut self.scratch)?;
+            let appended = self.partition.submit(validated).await;
+            appended.await.unwrap_or(Err(ProduceError::Closed))?;
+        }
+        for answer in round.answers {
+            let waiting = serving.waiting.remove(&answer.ticket);
+            let waiting = waiting.expect("a call is answered once");
+            // Who called may be gone.
+            let _ = waiting.send(Ok(answer.response));
+        }
+        Ok(())
+    }
+
+    /// Drops a shard whose records did not get into the log.
+    fn fail(&self, serving: Serving, error: &CommitError) -> End {
+        runtime::sometimes!("a group coordinator can not write");
+        let partition = self.index.0;
+        tracing::warn!(partition, error = %Chain(error),
+            "records of groups are not written: their coordinator starts anew");
+        self.shared.groups.close(self.index, error.code());
+        dismiss(serving, error.code());
+        match error.code() {
+            ErrorCode::NotCoordinator => End::Over,
+            _ => End::Failed,
+        }
+    }
+}
+
+/// Tells all who wait that there is no answer.
+fn dismiss(serving: Serving, error: ErrorCode) {
+    let Serving { waiting, mut calls, backlog, .. } = serving;
+    let mut waiting: Vec<_> = waiting.into_iter().collect();
+    // In the order of the calls, so that runs repeat.
+    waiting.sort_unstable_by_key(|(ticket, _)| *ticket);
+    for (_, waiting) in waiting {
+        // Who called may be gone.
+        let _ = waiting.send(Err(error));
+    }
+    calls.close();
+    let mut rest = backlog;
+    while let Ok(call) = calls.try_recv() {
+        rest.push_back(call);
+    }
+    for call in rest {
+        let _ = call.answer.send(Err(error));
+    }
+}

@@ -1,0 +1,124 @@
+//! The group coordinators of this broker, as handlers see them.
+//!
+//! In: a request and the group it is for. Out: what the group's shard answers. A shard stands in the
+//! table while it serves: from the end of its loading until its partition goes or a write fails.
+//!
+//! Start at [`Groups::call`].
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use coordinator::{Request, Response};
+use metadata::Image;
+use model::PartitionIndex;
+use protocol::{ErrorCode, StrBytes};
+use runtime::sync::{mpsc, oneshot};
+
+use crate::request::RequestContext;
+
+/// Where groups and their offsets are kept.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// How many calls wait for a shard; past it, those who make them wait too.
+pub(crate) const CALLS_MAX: usize = 1024;
+
+/// A request to a shard.
+pub(crate) struct GroupCall {
+    pub(crate) api_version: i16,
+    pub(crate) client_id: StrBytes,
+    /// `/127.0.0.1`, as Kafka writes it.
+    pub(crate) client_host: StrBytes,
+    pub(crate) request: Request,
+    pub(crate) answer: oneshot::Sender<Result<Response, ErrorCode>>,
+}
+
+/// A shard to call, or what callers are told instead.
+type Standing = Result<mpsc::Sender<GroupCall>, ErrorCode>;
+
+/// The shards that serve now, by partition of the offsets topic; of one that is not here nothing is
+/// known yet.
+#[derive(Default)]
+pub(crate) struct Groups {
+    shards: Mutex<BTreeMap<PartitionIndex, Standing>>,
+}
+
+impl Groups {
+    /// A shard begins to serve.
+    pub(crate) fn open(&self, partition: PartitionIndex, calls: mpsc::Sender<GroupCall>) {
+        self.lock().insert(partition, Ok(calls));
+    }
+
+    /// A shard ends; callers are told `why` until one serves again.
+    pub(crate) fn close(&self, partition: PartitionIndex, why: ErrorCode) {
+        self.lock().insert(partition, Err(why));
+    }
+
+    /// Asks the shard of `group` and waits for its answer.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS or COORDINATOR_NOT_AVAILABLE: clients look for the
+    /// coordinator again, or come back.
+    pub(crate) async fn call(
+        &self,
+        image: &Image,
+        context: &RequestContext,
+        group: &str,
+        request: Request,
+    ) -> Result<Response, ErrorCode> {
+        let partition = partition_of(image, group).ok_or(ErrorCode::NotCoordinator)?;
+        self.call_shard(partition, context, request).await
+    }
+
+    /// Asks one shard and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Groups::call`].
+    pub(crate) async fn call_shard(
+        &self,
+        partition: PartitionIndex,
+        context: &RequestContext,
+        request: Request,
+    ) -> Result<Response, ErrorCode> {
+        let calls = self.lock().get(&partition).cloned();
+        let calls = calls.unwrap_or(Err(ErrorCode::CoordinatorLoadInProgress))?;
+        let (answer, answered) = oneshot::channel();
+        let call = GroupCall {
+            api_version: context.api_version,
+            client_id: context.client_id.clone().unwrap_or_default(),
+            client_host: StrBytes::from(format!("/{}", context.connection.peer.ip())),
+            request,
+            answer,
+        };
+        calls.send(call).await.map_err(|_| ErrorCode::NotCoordinator)?;
+        answered.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionIndex, Standing>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The partition of the offsets topic that has `group`; `None` when there is no such topic.
+pub(crate) fn partition_of(image: &Image, group: &str) -> Option<PartitionIndex> {
+    let count = image.topic(OFFSETS_TOPIC)?.partitions.len();
+    let count = i32::try_from(count).ok().filter(|count| *count > 0)?;
+    Some(PartitionIndex((java_hash(group) & i32::MAX) % count))
+}
+
+/// Java's `String.hashCode`: over UTF-16 units, as Kafka places groups (`Utils.abs`).
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16()
+        .fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::java_hash;
+
+    #[test]
+    fn hashes_are_javas() {
+        assert_eq!(java_hash(""), 0);
+        assert_eq!(java_hash("my-group"), -1_906_497_762);
+        assert_eq!(java_hash("groß-😀"), 298_292_213);
+    }
+}

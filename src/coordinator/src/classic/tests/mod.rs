@@ -1,0 +1,7 @@
+//! Classic groups, one area a file; all of them as scripts.
+
+mod join;
+mod leave;
+mod rebalance;
+mod static_members;
+mod sync;

@@ -1,0 +1,40 @@
+//! What a shard must know of the cluster it is part of.
+
+use std::time::Duration;
+
+use model::TopicId;
+use protocol::StrBytes;
+
+/// A topic as groups see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: StrBytes,
+    /// Its identity.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partition_count: u32,
+}
+
+/// The settings of one consumer group: its own configs over the broker's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupSettings {
+    /// `consumer.session.timeout.ms`.
+    pub session_timeout: Duration,
+    /// `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval: Duration,
+    /// `consumer.assignment.interval.ms`: the shortest time between two assignments.
+    pub assignment_interval: Duration,
+}
+
+/// The cluster's metadata, as this broker knows it now.
+pub trait Cluster {
+    /// The topic of this name.
+    fn topic(&self, name: &str) -> Option<Topic>;
+    /// The topic with this id.
+    fn topic_by_id(&self, id: TopicId) -> Option<Topic>;
+    /// The names of all topics, sorted.
+    fn topic_names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+    /// What holds for this consumer group.
+    fn consumer_group_settings(&self, group: &str) -> ConsumerGroupSettings;
+}

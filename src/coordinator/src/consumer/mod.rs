@@ -1,0 +1,158 @@
+//! Consumer groups: the coordinator says who reads what (KIP-848).
+//!
+//! In: heartbeats, news of topics, time. Out: records and answers.
+//!
+//! A change of members, subscriptions or topics gives the group a new epoch; a new epoch gives it a new
+//! target assignment; and each member walks to its target at its own pace, one heartbeat at a time.
+//!
+//! Invariants:
+//! - a partition is with at most one member, counting what members have yet to give up
+//! - a member's epoch never falls, but to 0 when it joins anew and to -2 while a static member is away
+//! - a target has every partition of every subscribed topic exactly once
+//!
+//! Start at `heartbeat.rs`, then `update.rs` and `reconcile.rs`.
+
+mod assignor;
+mod classic;
+mod describe;
+mod embedded;
+mod group;
+mod hash;
+mod heartbeat;
+mod leave;
+mod member;
+mod migrate;
+mod partitions;
+mod pattern;
+mod reconcile;
+mod records;
+mod refusal;
+mod replay;
+mod update;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use protocol::{ErrorCode, StrBytes};
+
+use crate::group::Group;
+use crate::record::Record;
+use crate::shard::Shard;
+
+pub(crate) use group::ConsumerGroup;
+
+/// The first version of OffsetCommit that knows of member epochs.
+const COMMIT_VERSION_MIN: i16 = 9;
+
+impl ConsumerGroup {
+    /// Its state, as ListGroups and the describing APIs name it.
+    pub(crate) fn state_name(&self) -> &'static str {
+        let epoch = self.assignment_epoch;
+        if self.members().is_empty() {
+            "Empty"
+        } else if self.epoch > epoch {
+            "Assigning"
+        } else if self.members().values().all(|member| member.current.is_reconciled_to(epoch)) {
+            "Stable"
+        } else {
+            "Reconciling"
+        }
+    }
+
+    /// Whether it has no member.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members().is_empty()
+    }
+
+    /// Whether a member reads the topic: its offsets do not expire and are not deleted.
+    pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.reads(topic)
+    }
+
+    /// Whether this member in this epoch may commit (`ConsumerGroup.validateOffsetCommit`). An
+    /// instance id changes nothing: the member id of a static member is checked like any other.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownMemberId`], [`ErrorCode::UnsupportedVersion`], and for another epoch than
+    /// the member's [`ErrorCode::StaleMemberEpoch`] or, when it is classic,
+    /// [`ErrorCode::IllegalGeneration`].
+    pub(crate) fn check_offset_commit(
+        &self,
+        member: &str,
+        _instance: Option<&str>,
+        epoch: i32,
+        api_version: i16,
+    ) -> Result<(), ErrorCode> {
+        // Admins, and consumers that manage their partitions themselves, have no epoch.
+        if epoch < 0 && self.is_empty() {
+            return Ok(());
+        }
+        let known = self.member(member).ok_or(ErrorCode::UnknownMemberId)?;
+        if !known.is_classic() && api_version < COMMIT_VERSION_MIN {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        check_epoch(known, epoch)
+    }
+
+    /// Whether this member in this epoch may read offsets (`ConsumerGroup.validateOffsetFetch`).
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownMemberId`], and for another epoch than the member's
+    /// [`ErrorCode::StaleMemberEpoch`] or, when it is classic, [`ErrorCode::IllegalGeneration`].
+    pub(crate) fn check_offset_fetch(
+        &self,
+        member: Option<&str>,
+        epoch: i32,
+    ) -> Result<(), ErrorCode> {
+        match member {
+            None if epoch < 0 => Ok(()),
+            member => {
+                let known = member.and_then(|member| self.member(member));
+                check_epoch(known.ok_or(ErrorCode::UnknownMemberId)?, epoch)
+            }
+        }
+    }
+
+    /// The records that take the group away.
+    pub(crate) fn tombstones(&self, group: &StrBytes) -> Vec<Record> {
+        let ids = || self.members().keys();
+        let mut tombstones: Vec<Record> =
+            ids().map(|id| records::current(group, id, None)).collect();
+        tombstones.extend(self.target.keys().map(|id| records::target(group, id, None)));
+        tombstones.push(records::target_epoch(group, None));
+        tombstones.extend(ids().map(|id| records::member(group, id, None)));
+        tombstones.extend(self.patterns.keys().map(|it| records::pattern(group, it, None)));
+        if self.has_partition_metadata {
+            tombstones.push(records::no_partition_metadata(group));
+        }
+        tombstones.push(records::epoch(group, None));
+        tombstones
+    }
+}
+
+fn check_epoch(member: &member::Member, epoch: i32) -> Result<(), ErrorCode> {
+    if member.current.epoch == epoch {
+        Ok(())
+    } else if member.is_classic() {
+        Err(ErrorCode::IllegalGeneration)
+    } else {
+        Err(ErrorCode::StaleMemberEpoch)
+    }
+}
+
+impl Shard {
+    /// Why a consumer group got its epoch, in a few words for a person: `member x joined`,
+    /// `topic t has 6 partitions`. Nothing when there is no such group.
+    pub fn reason_of_consumer_group(&self, group: &str) -> Option<&str> {
+        self.consumer_group(group).map(|group| group.reason.as_str())
+    }
+
+    pub(crate) fn assert_consumer_invariants(&self) {
+        for group in self.groups.values() {
+            if let Group::Consumer(group) = group {
+                group.assert_invariants();
+            }
+        }
+    }
+}

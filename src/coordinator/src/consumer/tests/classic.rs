@@ -1,0 +1,372 @@
+//! Classic members of a consumer group.
+
+use expect_test::expect;
+use protocol::messages as m;
+use protocol::messages::consumer_protocol_subscription::TopicPartition;
+use protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use protocol::messages::leave_group_request::MemberIdentity;
+use protocol::{Encode, ErrorCode, StrBytes, Writer};
+
+use super::world::{GROUP, World};
+use crate::consumer::embedded;
+use crate::shard::Caller;
+use crate::{Response, Ticket};
+
+fn caller(api_version: i16) -> Caller {
+    Caller {
+        ticket: Ticket(0),
+        api_version,
+        client_id: StrBytes::from_static("classic"),
+        client_host: StrBytes::from_static("/127.0.0.1"),
+    }
+}
+
+/// The bytes of a subscription to `t` that tells what is owned of it.
+fn metadata(owned: &[i32]) -> bytes::Bytes {
+    let message = m::ConsumerProtocolSubscription {
+        topics: vec![StrBytes::from_static("t")],
+        owned_partitions: vec![TopicPartition {
+            topic: StrBytes::from_static("t"),
+            partitions: owned.to_vec(),
+        }],
+        ..Default::default()
+    };
+    let mut writer = Writer::new();
+    writer.i16(3);
+    message.encode(&mut writer, 3).unwrap();
+    writer.into_bytes()
+}
+
+pub(super) fn join_request(id: &str, instance: Option<&str>, owned: &[i32]) -> m::JoinGroupRequest {
+    m::JoinGroupRequest {
+        group_id: StrBytes::from_static(GROUP),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 20_000,
+        member_id: StrBytes::from(id),
+        group_instance_id: instance.map(StrBytes::from),
+        protocol_type: StrBytes::from_static("consumer"),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: StrBytes::from_static("range"),
+            metadata: metadata(owned),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn join(world: &mut World, request: m::JoinGroupRequest) -> String {
+    let answers = world.act(|shard, env, out| {
+        shard.join_consumer_group(caller(9), request, env, out);
+        shard.assert_consumer_invariants();
+    });
+    match &answers[..] {
+        [answer] => match &answer.response {
+            Response::JoinGroup(response) if response.error_code == 0 => {
+                format!("joined {} in {}\n", response.member_id, response.generation_id)
+            }
+            Response::JoinGroup(response) => {
+                format!("{} {}\n", name(response.error_code), response.member_id)
+            }
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn name(code: i16) -> &'static str {
+    ErrorCode::from_code(code).name()
+}
+
+fn sync(world: &mut World, id: &str, generation_id: i32) -> String {
+    let request = m::SyncGroupRequest {
+        group_id: StrBytes::from_static(GROUP),
+        generation_id,
+        member_id: StrBytes::from(id),
+        protocol_type: Some(StrBytes::from_static("consumer")),
+        protocol_name: Some(StrBytes::from_static("range")),
+        ..Default::default()
+    };
+    let answers = world.act(|shard, env, out| {
+        shard.sync_consumer_group(caller(5), request, env, out);
+    });
+    let Response::SyncGroup(response) = &answers[0].response else { panic!("{answers:?}") };
+    if response.error_code != 0 {
+        return format!("{}\n", name(response.error_code));
+    }
+    let assignment = embedded::assignment(&response.assignment).unwrap();
+    let topics = assignment.assigned_partitions.iter();
+    let topics = topics.map(|topic| format!("{} {:?}", topic.topic, topic.partitions));
+    format!("synced {}\n", topics.collect::<Vec<_>>().join(" "))
+}
+
+fn heartbeat(world: &mut World, id: &str, generation_id: i32) -> String {
+    let request = m::HeartbeatRequest {
+        group_id: StrBytes::from_static(GROUP),
+        generation_id,
+        member_id: StrBytes::from(id),
+        ..Default::default()
+    };
+    let answers = world.act(|shard, env, out| {
+        shard.heartbeat_of_consumer_group(caller(4), request, env, out);
+    });
+    let Response::Heartbeat(response) = &answers[0].response else { panic!("{answers:?}") };
+    format!("beat {}\n", name(response.error_code))
+}
+
+fn leave(world: &mut World, members: &[(&str, Option<&str>)]) -> String {
+    let identity = |(id, instance): &(&str, Option<&str>)| MemberIdentity {
+        member_id: StrBytes::from(*id),
+        group_instance_id: instance.map(StrBytes::from),
+        ..Default::default()
+    };
+    let request = m::LeaveGroupRequest {
+        group_id: StrBytes::from_static(GROUP),
+        members: members.iter().map(identity).collect(),
+        ..Default::default()
+    };
+    let answers = world.act(|shard, env, out| {
+        shard.leave_consumer_group(caller(5), request, env, out);
+        shard.assert_consumer_invariants();
+    });
+    let Response::LeaveGroup(response) = &answers[0].response else { panic!("{answers:?}") };
+    let members = response.members.iter();
+    let members = members.map(|member| format!("{} {}", member.member_id, name(member.error_code)));
+    format!("{}\n", members.collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn a_classic_member_walks_with_the_others() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 3; a joins t; a beats");
+    all += &join(&mut world, join_request("", None, &[]));
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &sync(&mut world, "k", 2);
+    all += &heartbeat(&mut world, "k", 2);
+    all += &world.run("a beats; a beats; show");
+    // Now there is something to get: it is told to rejoin.
+    all += &heartbeat(&mut world, "k", 2);
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &sync(&mut world, "k", 2);
+    all += &heartbeat(&mut world, "k", 2);
+    all += &world.run("b joins t; show");
+    // There is something to give up: the first join takes it away, the second one says it is gone.
+    all += &heartbeat(&mut world, "k", 2);
+    all += &sync(&mut world, "k", 2);
+    all += &join(&mut world, join_request("k", None, &[2]));
+    all += &world.run("show");
+    all += &sync(&mut world, "k", 3);
+    all += &heartbeat(&mut world, "k", 3);
+    expect![[r#"
+        a joins t: epoch 1 [t0 t1 t2]
+        a beats: epoch 1
+        MEMBER_ID_REQUIRED AQEBAQEBQQGBAQEBAQEBAQ
+        joined k in 2
+        synced 
+        beat NONE
+        a beats: epoch 1 [t0 t1]
+        a beats: epoch 2
+        show: Reconciling 2/2 because member k joined; a@2 Stable [t0 t1]; k@2 Unreleased []
+        beat REBALANCE_IN_PROGRESS
+        joined k in 2
+        synced t [2]
+        beat NONE
+        b joins t: epoch 3 []
+        show: Reconciling 3/3 because member b joined; a@2 Stable [t0 t1]; b@3 Unreleased []; k@2 Stable [t2]
+        beat REBALANCE_IN_PROGRESS
+        REBALANCE_IN_PROGRESS
+        joined k in 3
+        show: Reconciling 3/3 because member b joined; a@2 Stable [t0 t1]; b@3 Unreleased []; k@3 Stable [t2]
+        synced t [2]
+        beat NONE
+    "#]].assert_eq(&all);
+}
+
+#[test]
+fn a_classic_member_gives_up_partitions_between_two_joins() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 2; a joins -");
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &sync(&mut world, "k", 2);
+    all += &world.run("a reads t; show");
+    all += &heartbeat(&mut world, "k", 2);
+    // The first join takes a partition away in the old generation; the second one, which comes when
+    // it is given up, moves on.
+    all += &join(&mut world, join_request("k", None, &[0, 1]));
+    all += &sync(&mut world, "k", 2);
+    all += &heartbeat(&mut world, "k", 2);
+    all += &world.run("show");
+    all += &join(&mut world, join_request("k", None, &[0]));
+    all += &sync(&mut world, "k", 3);
+    all += &heartbeat(&mut world, "k", 3);
+    all += &world.run("a beats; show");
+    expect![[r#"
+        a joins -: epoch 1 []
+        joined k in 2
+        synced t [0, 1]
+        a reads t: epoch 3 []
+        show: Reconciling 3/3 because member a changed its subscription; a@3 Unreleased []; k@2 Stable [t0 t1]
+        beat REBALANCE_IN_PROGRESS
+        joined k in 2
+        synced t [0]
+        beat REBALANCE_IN_PROGRESS
+        show: Reconciling 3/3 because member a changed its subscription; a@3 Unreleased []; k@2 Unrevoked [t0] gives up [t1]
+        joined k in 3
+        synced t [0]
+        beat NONE
+        a beats: epoch 3 [t1]
+        show: Stable 3/3 because member a changed its subscription; a@3 Stable [t1]; k@3 Stable [t0]
+    "#]].assert_eq(&all);
+}
+
+#[test]
+fn classic_members_have_their_own_deadlines() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 2; a joins t; a beats");
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &world.run("after 9s; a beats; show");
+    all += &heartbeat(&mut world, "k", 2);
+    all += &world.run("after 9s; a beats");
+    all += &heartbeat(&mut world, "k", 2);
+    all += &world.run("after 3s; a beats; show");
+    expect![[r#"
+        a joins t: epoch 1 [t0 t1]
+        a beats: epoch 1
+        joined k in 2
+        a beats: epoch 1 [t0]
+        show: Reconciling 2/2 because member k joined; a@1 Unrevoked [t0] gives up [t1]; k@2 Unreleased []
+        beat NONE
+        a beats: epoch 2
+        beat REBALANCE_IN_PROGRESS
+        a beats: epoch 3 [t0 t1]
+        show: Stable 3/3 because member k: did not sync in time; a@3 Stable [t0 t1]
+    "#]].assert_eq(&all);
+}
+
+#[test]
+fn a_classic_member_that_does_not_rejoin_is_out() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 2; a joins t; a beats");
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &sync(&mut world, "k", 2);
+    all += &world.run("b joins t; a beats");
+    for _ in 0..3 {
+        all += &heartbeat(&mut world, "k", 2);
+        all += &world.run("after 8s; a beats; b beats");
+    }
+    all += &heartbeat(&mut world, "k", 2);
+    all += &world.run("show");
+    expect![[r#"
+        a joins t: epoch 1 [t0 t1]
+        a beats: epoch 1
+        joined k in 2
+        synced 
+        b joins t: epoch 3 []
+        a beats: epoch 1 [t0]
+        beat REBALANCE_IN_PROGRESS
+        a beats: epoch 3
+        b beats: epoch 3
+        beat REBALANCE_IN_PROGRESS
+        a beats: epoch 3
+        b beats: epoch 3
+        beat REBALANCE_IN_PROGRESS
+        a beats: epoch 4
+        b beats: epoch 4 [t1]
+        beat UNKNOWN_MEMBER_ID
+        show: Stable 4/4 because member k: did not rejoin in time; a@4 Stable [t0]; b@4 Stable [t1]
+    "#]]
+    .assert_eq(&all);
+}
+
+#[test]
+fn classic_requests_that_are_refused() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 2; a joins t; a:i joins t; a beats");
+    let change = |change: fn(&mut m::JoinGroupRequest)| {
+        let mut request = join_request("k", None, &[]);
+        change(&mut request);
+        request
+    };
+    all += &join(&mut world, change(|it| it.protocol_type = StrBytes::from_static("connect")));
+    all += &join(&mut world, change(|it| it.protocols.clear()));
+    all += &join(&mut world, change(|it| it.protocols[0].metadata = bytes::Bytes::new()));
+    all += &join(&mut world, join_request("k", Some("j"), &[]));
+    all += &join(&mut world, join_request("k", Some("i"), &[]));
+    all += &sync(&mut world, "a", 1);
+    all += &heartbeat(&mut world, "a", 1);
+    all += &heartbeat(&mut world, "x", 1);
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &join(&mut world, {
+        let mut request = join_request("l", None, &[]);
+        request.protocols[0].name = StrBytes::from_static("sticky");
+        request
+    });
+    all += &heartbeat(&mut world, "k", 1);
+    all += &sync(&mut world, "k", 1);
+    all += &leave(&mut world, &[("a", None), ("x", None), ("k", Some("i")), ("", Some("j"))]);
+    expect![[r#"
+        a joins t: epoch 1 [t0 t1]
+        a:i joins t: epoch 1 [t0 t1]
+        a beats: epoch 1
+        INCONSISTENT_GROUP_PROTOCOL k
+        INCONSISTENT_GROUP_PROTOCOL k
+        INCONSISTENT_GROUP_PROTOCOL k
+        UNKNOWN_MEMBER_ID k
+        FENCED_INSTANCE_ID k
+        UNKNOWN_MEMBER_ID
+        beat UNKNOWN_MEMBER_ID
+        beat UNKNOWN_MEMBER_ID
+        joined k in 2
+        INCONSISTENT_GROUP_PROTOCOL l
+        beat ILLEGAL_GENERATION
+        ILLEGAL_GENERATION
+        a UNKNOWN_MEMBER_ID, x UNKNOWN_MEMBER_ID, k FENCED_INSTANCE_ID,  UNKNOWN_MEMBER_ID
+    "#]]
+    .assert_eq(&all);
+}
+
+#[test]
+fn a_static_member_comes_back_as_a_classic_one_and_leaves() {
+    let mut world = World::new();
+    let mut all =
+        world.run("topic t 2; a joins t; a beats; b:i joins t; a beats; a beats; b beats");
+    all += &join(&mut world, join_request("", Some("i"), &[]));
+    all += &world.run("show; b beats");
+    all += &join(&mut world, join_request("", Some("i"), &[]));
+    all += &world.run("show");
+    all += &leave(&mut world, &[("", Some("i"))]);
+    all += &world.run("show");
+    expect![[r#"
+        a joins t: epoch 1 [t0 t1]
+        a beats: epoch 1
+        b:i joins t: epoch 2 []
+        a beats: epoch 1 [t0]
+        a beats: epoch 2
+        b beats: epoch 2 [t1]
+        joined AQEBAQEBQQGBAQEBAQEBAQ in 2
+        show: Stable 2/2 because member b joined; AQEBAQEBQQGBAQEBAQEBAQ@2 Stable [t1]; a@2 Stable [t0]
+        b beats: FENCED_INSTANCE_ID: Static member b with instance id i was fenced by member AQEBAQEBQQGBAQEBAQEBAQ.
+        joined AgICAgICQgKCAgICAgICAg in 2
+        show: Stable 2/2 because member b joined; AgICAgICQgKCAgICAgICAg@2 Stable [t1]; a@2 Stable [t0]
+        AgICAgICQgKCAgICAgICAg NONE
+        show: Assigning 3/2 because member AgICAgICQgKCAgICAgICAg left; a@2 Stable [t0]
+    "#]].assert_eq(&all);
+}
+
+/// A member that changes its protocol under its id keeps its place.
+#[test]
+fn a_classic_member_becomes_a_consumer_member() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 2; a joins t; a beats");
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &world.run("k joins t; after 25s; a beats; k beats; show");
+    assert_eq!(world.group().unwrap().classic_count(), 0);
+    expect![[r#"
+        a joins t: epoch 1 [t0 t1]
+        a beats: epoch 1
+        joined k in 2
+        k joins t: epoch 2 []
+        a beats: epoch 1 [t0]
+        k beats: epoch 2
+        show: Reconciling 2/2 because member k joined; a@1 Unrevoked [t0] gives up [t1]; k@2 Unreleased []
+    "#]].assert_eq(&all);
+}

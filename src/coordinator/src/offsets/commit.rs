@@ -1,0 +1,116 @@
+//! OffsetCommit: a group remembers how far it has read.
+//!
+//! The rules are those of `OffsetMetadataManager.commitOffset`.
+
+use protocol::messages as m;
+use protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use protocol::{ErrorCode, StrBytes};
+
+use crate::call::Response;
+use crate::group::Group;
+use crate::record::Record;
+use crate::shard::{Caller, Env, Output, Shard};
+
+impl Shard {
+    pub(crate) fn commit_offsets(
+        &mut self,
+        from: Caller,
+        request: m::OffsetCommitRequest,
+        env: &mut Env<'_>,
+        out: &mut Output,
+    ) {
+        let check = self.check_commit(&request, from.api_version);
+        if check.is_ok() {
+            // A commit is a sign of life too.
+            self.renew_session(&request.group_id, &request.member_id, env);
+        }
+        let mut topics = Vec::new();
+        for topic in &request.topics {
+            let mut partitions = Vec::new();
+            for partition in &topic.partitions {
+                let result = check.and_then(|()| self.check_metadata(partition));
+                if result.is_ok() {
+                    let record = commit_record(&request, topic, partition, env);
+                    self.write(record, out);
+                }
+                partitions.push(OffsetCommitResponsePartition {
+                    partition_index: partition.partition_index,
+                    error_code: result.err().map_or(0, ErrorCode::code),
+                    ..Default::default()
+                });
+            }
+            topics.push(OffsetCommitResponseTopic {
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partitions,
+                ..Default::default()
+            });
+        }
+        let response = m::OffsetCommitResponse { topics, ..Default::default() };
+        out.answer(from.ticket, Response::OffsetCommit(response));
+    }
+
+    /// Whoever is in no generation may commit for a group that nobody is in, and so make it.
+    fn check_commit(
+        &self,
+        request: &m::OffsetCommitRequest,
+        api_version: i16,
+    ) -> Result<(), ErrorCode> {
+        let member = &request.member_id;
+        let instance = request.group_instance_id.as_deref();
+        let generation = request.generation_id_or_member_epoch;
+        match self.groups.get(&request.group_id) {
+            None if generation < 0 => Ok(()),
+            // Clients before KIP-848 do not know the other error here.
+            None if api_version < 9 => Err(ErrorCode::IllegalGeneration),
+            None => Err(ErrorCode::GroupIdNotFound),
+            Some(Group::Classic(group)) => group.check_offset_commit(member, instance, generation),
+            Some(Group::Consumer(group)) => {
+                group.check_offset_commit(member, instance, generation, api_version)
+            }
+        }
+    }
+
+    /// Kafka counts the code units of Java's text.
+    fn check_metadata(&self, partition: &OffsetCommitRequestPartition) -> Result<(), ErrorCode> {
+        let max = self.config.offset_metadata_max_bytes;
+        let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+        // Never more units than bytes.
+        if metadata.len() <= max || metadata.encode_utf16().count() <= max {
+            Ok(())
+        } else {
+            Err(ErrorCode::OffsetMetadataTooLarge)
+        }
+    }
+}
+
+fn commit_record(
+    request: &m::OffsetCommitRequest,
+    topic: &m::offset_commit_request::OffsetCommitRequestTopic,
+    partition: &OffsetCommitRequestPartition,
+    env: &Env<'_>,
+) -> Record {
+    let mut value = m::OffsetCommitValue {
+        offset: partition.committed_offset,
+        leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.committed_metadata.as_ref().map_or_else(StrBytes::new, Clone::clone),
+        commit_timestamp: env.wall.0,
+        topic_id: topic.topic_id,
+        ..Default::default()
+    };
+    if request.retention_time_ms != -1 {
+        // The one version that has a place for the moment has none for these.
+        value.expire_timestamp = env.wall.0.saturating_add(request.retention_time_ms).max(0);
+        value.leader_epoch = -1;
+        value.topic_id = model::TopicId::ZERO;
+    }
+    let key = m::OffsetCommitKey {
+        group: request.group_id.clone(),
+        topic: topic.name.clone(),
+        partition: partition.partition_index,
+    };
+    Record::OffsetCommit { key, value: Some(value) }
+}

@@ -1,0 +1,106 @@
+//! Offsets that nobody needs any more, and groups that have nothing left.
+//!
+//! In: a tick every `offsets.retention.check.interval.ms`. Out: tombstones.
+//!
+//! Since when an offset is not needed depends on the group (KIP-211): an empty group needs it until it
+//! became empty, a simple group or a consumer of other topics until it was committed. While a group
+//! rebalances nothing expires: nobody knows what it will read (KAFKA-13636).
+
+use std::time::Duration;
+
+use model::Timestamp;
+use protocol::StrBytes;
+
+use super::{Committed, tombstone};
+use crate::classic::ClassicState;
+use crate::group::Group;
+use crate::record::Record;
+use crate::shard::{Env, Output, Shard};
+use crate::timers::Timer;
+
+/// How many tombstones one run gives out; they go to the log as one batch.
+const TOMBSTONES_MAX: usize = 10_000;
+
+/// When the next run is if there were more.
+const NEXT_RUN: Duration = Duration::from_secs(1);
+
+/// From when on offsets of a group are not needed.
+enum NeededUntil {
+    /// The group is empty since then.
+    Moment(Timestamp),
+    /// Every offset since it was committed.
+    Commit,
+}
+
+impl Shard {
+    pub(crate) fn expire_offsets(&mut self, env: &mut Env<'_>, out: &mut Output) {
+        let ids: Vec<_> = self.groups.keys().cloned().collect();
+        let before = out.records.len();
+        for id in ids {
+            if TOMBSTONES_MAX <= out.records.len() - before {
+                self.timers.set(Timer::OffsetExpiry, env.now + NEXT_RUN);
+                return;
+            }
+            let room = TOMBSTONES_MAX - (out.records.len() - before);
+            for record in self.expired_offsets(&id, env.wall, room) {
+                self.write(record, out);
+            }
+            if self.is_group_useless(&id) {
+                self.write_group_tombstones(&id, out);
+            }
+        }
+    }
+
+    fn is_group_useless(&self, id: &StrBytes) -> bool {
+        let has_offsets = self.offsets.of_group(id).next().is_some();
+        match self.groups.get(id) {
+            // Somebody may be about to join with an id that was given out.
+            Some(Group::Classic(group)) if !group.pending_joins.is_empty() => false,
+            Some(group) => group.is_empty() && !has_offsets,
+            None => false,
+        }
+    }
+
+    fn expired_offsets(&self, id: &StrBytes, now: Timestamp, max: usize) -> Vec<Record> {
+        let Some(group) = self.groups.get(id) else { return Vec::new() };
+        let Some(needed_until) = needed_until(group) else { return Vec::new() };
+        let retention = self.config.offsets_retention;
+        let topics = self.offsets.of_group(id);
+        let topics = topics.filter(|(topic, _)| !group.is_subscribed_to(topic));
+        let expired = topics.flat_map(|(topic, partitions)| {
+            let known = partitions.iter();
+            let known = known.filter(|(_, known)| known.is_expired(&needed_until, now, retention));
+            known.map(move |(partition, _)| tombstone(id, topic, *partition))
+        });
+        expired.take(max).collect()
+    }
+}
+
+fn needed_until(group: &Group) -> Option<NeededUntil> {
+    let group = match group {
+        Group::Classic(group) => group,
+        Group::Consumer(_) => return Some(NeededUntil::Commit),
+    };
+    match group.state {
+        _ if group.protocol_type.is_none() && group.members.is_empty() => Some(NeededUntil::Commit),
+        ClassicState::Empty => {
+            Some(group.state_since.map_or(NeededUntil::Commit, NeededUntil::Moment))
+        }
+        ClassicState::Stable if group.subscribed_topics.is_some() => Some(NeededUntil::Commit),
+        _ => None,
+    }
+}
+
+impl Committed {
+    fn is_expired(&self, needed: &NeededUntil, now: Timestamp, retention: Duration) -> bool {
+        if let Some(moment) = self.expires_at {
+            return moment <= now;
+        }
+        let since = match needed {
+            NeededUntil::Moment(moment) => *moment,
+            NeededUntil::Commit => self.committed_at,
+        };
+        let millis = now.millis_since(since);
+        u64::try_from(millis).is_ok_and(|millis| retention <= Duration::from_millis(millis))
+    }
+}

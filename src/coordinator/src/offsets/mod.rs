@@ -1,0 +1,212 @@
+//! Committed offsets of all groups of a shard.
+//!
+//! In: commits and questions, records. Out: records and answers. An offset belongs to a topic's
+//! identity: when another topic takes the name, it is worth nothing (KIP-1180).
+//!
+//! Invariant: a group that has offsets is in the shard's table. One that only ever had offsets is a
+//! classic group without protocol type, a "simple" one, and is not in the log by itself.
+//!
+//! Start at [`Offsets`]; every API has its own file.
+
+mod commit;
+mod delete;
+mod expiry;
+mod fetch;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use model::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
+use protocol::StrBytes;
+use protocol::messages as m;
+
+use crate::classic::ClassicGroup;
+use crate::group::Group;
+use crate::record::Record;
+use crate::shard::{Env, Output, Shard};
+
+/// What a group committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The next record to read.
+    pub(crate) offset: Offset,
+    /// Of the last record that was read; -1 when the client did not say.
+    pub(crate) leader_epoch: LeaderEpoch,
+    /// The client's own words.
+    pub(crate) metadata: StrBytes,
+    /// When it was committed.
+    pub(crate) committed_at: Timestamp,
+    /// When the client wants it forgotten; only OffsetCommit 2 to 4 can say so.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// The topic; zero when it was not known, or the value is from before Kafka 4.1.
+    pub(crate) topic_id: TopicId,
+}
+
+type ByPartition = BTreeMap<PartitionIndex, Committed>;
+type ByTopic = BTreeMap<StrBytes, ByPartition>;
+
+/// All committed offsets of a shard; nothing in it is empty.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets {
+    groups: BTreeMap<StrBytes, ByTopic>,
+}
+
+impl Offsets {
+    /// All of one group.
+    pub(crate) fn of_group(&self, group: &str) -> impl Iterator<Item = (&StrBytes, &ByPartition)> {
+        self.groups.get(group).into_iter().flatten()
+    }
+
+    /// One of one group.
+    pub(crate) fn get(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Option<&Committed> {
+        self.groups.get(group)?.get(topic)?.get(&partition)
+    }
+
+    /// Every group, topic, partition and what is committed for it.
+    pub(crate) fn iter(
+        &self,
+    ) -> impl Iterator<Item = (&StrBytes, &StrBytes, PartitionIndex, &Committed)> {
+        self.groups.iter().flat_map(|(group, topics)| {
+            topics.iter().flat_map(move |(topic, partitions)| {
+                let partitions = partitions.iter();
+                partitions.map(move |(partition, known)| (group, topic, *partition, known))
+            })
+        })
+    }
+
+    fn put(&mut self, key: &m::OffsetCommitKey, committed: Committed) {
+        // Names are copied when they are new, and then shared by all partitions.
+        if !self.groups.contains_key(&key.group) {
+            self.groups.insert(key.group.detached(), ByTopic::new());
+        }
+        let topics = self.groups.get_mut(&key.group).expect("it was just put there");
+        if !topics.contains_key(&key.topic) {
+            topics.insert(key.topic.detached(), ByPartition::new());
+        }
+        let partitions = topics.get_mut(&key.topic).expect("it was just put there");
+        partitions.insert(PartitionIndex(key.partition), committed);
+    }
+
+    fn remove(&mut self, key: &m::OffsetCommitKey) {
+        let Some(topics) = self.groups.get_mut(&key.group) else { return };
+        let Some(partitions) = topics.get_mut(&key.topic) else { return };
+        partitions.remove(&PartitionIndex(key.partition));
+        if partitions.is_empty() {
+            topics.remove(&key.topic);
+        }
+        if topics.is_empty() {
+            self.groups.remove(&key.group);
+        }
+    }
+}
+
+impl Committed {
+    fn from_record(value: &m::OffsetCommitValue) -> Committed {
+        Committed {
+            offset: Offset(value.offset),
+            leader_epoch: LeaderEpoch(value.leader_epoch),
+            metadata: value.metadata.detached(),
+            committed_at: Timestamp(value.commit_timestamp),
+            expires_at: (value.expire_timestamp >= 0).then_some(Timestamp(value.expire_timestamp)),
+            topic_id: value.topic_id,
+        }
+    }
+}
+
+/// Takes an offset away.
+fn tombstone(group: &StrBytes, topic: &StrBytes, partition: PartitionIndex) -> Record {
+    let key =
+        m::OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: partition.0 };
+    Record::OffsetCommit { key, value: None }
+}
+
+impl Shard {
+    pub(crate) fn replay_offset_commit(
+        &mut self,
+        key: m::OffsetCommitKey,
+        value: Option<m::OffsetCommitValue>,
+    ) {
+        let Some(value) = value else { return self.offsets.remove(&key) };
+        self.offsets.put(&key, Committed::from_record(&value));
+        self.add_simple_group(&key.group);
+    }
+
+    fn add_simple_group(&mut self, id: &StrBytes) {
+        if !self.groups.contains_key(id) {
+            self.groups.insert(id.detached(), Group::Classic(ClassicGroup::new(None)));
+        }
+    }
+
+    /// Offsets of topics that were deleted and created again while nobody looked are forgotten. Those
+    /// of topics that are not known stay: perhaps it is the metadata that is late.
+    pub(crate) fn on_offsets_loaded(&mut self, env: &mut Env<'_>, out: &mut Output) {
+        // A group's tombstone may be in the log without those of its offsets.
+        let without_group: Vec<_> = self
+            .offsets
+            .groups
+            .keys()
+            .filter(|id| !self.groups.contains_key(*id))
+            .cloned()
+            .collect();
+        for id in &without_group {
+            self.add_simple_group(id);
+        }
+        let is_of_another = |topic: &StrBytes, committed: &Committed| {
+            let topic = env.cluster.topic(topic);
+            topic.is_some_and(|topic| {
+                !topic.id.is_zero()
+                    && !committed.topic_id.is_zero()
+                    && topic.id != committed.topic_id
+            })
+        };
+        self.forget_offsets(is_of_another, out);
+    }
+
+    /// Topics were deleted, perhaps to be created again: what is committed for their present selves
+    /// stays.
+    pub(crate) fn delete_offsets_of_topics(
+        &mut self,
+        deleted: &[StrBytes],
+        env: &Env<'_>,
+        out: &mut Output,
+    ) {
+        if deleted.is_empty() {
+            return;
+        }
+        let is_of_deleted = |topic: &StrBytes, committed: &Committed| {
+            deleted.contains(topic)
+                && env.cluster.topic(topic).is_none_or(|topic| topic.id != committed.topic_id)
+        };
+        self.forget_offsets(is_of_deleted, out);
+    }
+
+    fn forget_offsets(
+        &mut self,
+        is_lost: impl Fn(&StrBytes, &Committed) -> bool,
+        out: &mut Output,
+    ) {
+        let lost = self.offsets.iter().filter(|(_, topic, _, known)| is_lost(topic, known));
+        let lost: Vec<_> =
+            lost.map(|(group, topic, partition, _)| tombstone(group, topic, partition)).collect();
+        for record in lost {
+            self.write(record, out);
+        }
+    }
+
+    /// Everything that a group committed.
+    pub(crate) fn delete_all_offsets(&mut self, id: &StrBytes, out: &mut Output) {
+        let mut records = Vec::new();
+        for (topic, partitions) in self.offsets.of_group(id) {
+            records.extend(partitions.keys().map(|partition| tombstone(id, topic, *partition)));
+        }
+        for record in records {
+            self.write(record, out);
+        }
+    }
+}

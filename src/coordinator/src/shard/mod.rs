@@ -1,0 +1,194 @@
+//! One shard: the groups and offsets of one partition of `__consumer_offsets`.
+//!
+//! In: calls, ticks, news of the cluster, records to replay. Out: records and answers, in [`Output`].
+//!
+//! A change is made by replaying the record that says it ([`Shard::write`]), so that a coordinator that
+//! lived through it and one that loads it from the log are in the same state.
+//!
+//! Whoever runs a shard appends the records as one batch, and sends the answers when they are committed.
+//! When that goes wrong, the shard is dropped, its callers are told so, and a new one is loaded.
+//!
+//! Start at [`Shard::call`].
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Instant, Timestamp};
+use protocol::StrBytes;
+
+use crate::call::{Answer, Call, Request, Response, Ticket};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::group::Group;
+use crate::offsets::Offsets;
+use crate::record::Record;
+use crate::timers::{Timer, Timers};
+
+/// What a shard is told with everything it does.
+pub struct Env<'a> {
+    /// The present time.
+    pub now: Instant,
+    /// The same, as people read it.
+    pub wall: Timestamp,
+    /// The cluster's metadata.
+    pub cluster: &'a dyn Cluster,
+    /// 16 random bytes, others at every call.
+    pub random: &'a mut dyn FnMut() -> [u8; 16],
+}
+
+/// What is to be done.
+#[derive(Debug, Default, PartialEq)]
+pub struct Output {
+    /// To append, all or none.
+    pub records: Vec<Record>,
+    /// To send once the records, and all that were given out before, are committed.
+    pub answers: Vec<Answer>,
+}
+
+impl Output {
+    /// Answers a call.
+    pub(crate) fn answer(&mut self, ticket: Ticket, response: Response) {
+        self.answers.push(Answer { ticket, response });
+    }
+}
+
+/// The groups of one partition.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) config: Arc<Config>,
+    pub(crate) groups: BTreeMap<StrBytes, Group>,
+    pub(crate) offsets: Offsets,
+    pub(crate) timers: Timers,
+}
+
+impl Shard {
+    /// A shard that knows no group.
+    pub fn new(config: Arc<Config>) -> Shard {
+        Shard {
+            config,
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// Takes in a record, from the log or of one's own making.
+    pub fn replay(&mut self, record: Record) {
+        match record {
+            Record::OffsetCommit { key, value } => self.replay_offset_commit(key, value),
+            Record::GroupMetadata { key, value } => self.replay_classic_group(key, value),
+            Record::ConsumerGroupMetadata { .. }
+            | Record::ConsumerGroupPartitionMetadata { .. }
+            | Record::ConsumerGroupMemberMetadata { .. }
+            | Record::ConsumerGroupTargetAssignmentMetadata { .. }
+            | Record::ConsumerGroupTargetAssignmentMember { .. }
+            | Record::ConsumerGroupCurrentMemberAssignment { .. }
+            | Record::ConsumerGroupRegularExpression { .. } => self.replay_consumer_group(record),
+        }
+    }
+
+    /// All records of the log are replayed: members get a full session from here on, timers are set.
+    pub fn on_loaded(&mut self, env: &mut Env<'_>, out: &mut Output) {
+        let interval = self.config.offsets_retention_check_interval;
+        self.timers.set(Timer::OffsetExpiry, env.now + interval);
+        self.on_offsets_loaded(env, out);
+        self.on_classic_groups_loaded(env, out);
+        self.on_consumer_groups_loaded(env, out);
+    }
+
+    /// Serves a call, at once or when more has happened.
+    pub fn call(&mut self, call: Call, env: &mut Env<'_>, out: &mut Output) {
+        let Call { ticket, api_version, client_id, client_host, request } = call;
+        let from = Caller { ticket, api_version, client_id, client_host };
+        match request {
+            Request::JoinGroup(request) => self.join_group(from, request, env, out),
+            Request::SyncGroup(request) => self.sync_group(from, request, env, out),
+            Request::Heartbeat(request) => self.heartbeat(from, request, env, out),
+            Request::LeaveGroup(request) => self.leave_group(from, request, env, out),
+            Request::OffsetCommit(request) => self.commit_offsets(from, request, env, out),
+            Request::OffsetFetch { group, require_stable } => {
+                self.fetch_offsets(from, group, require_stable, env, out);
+            }
+            Request::OffsetDelete(request) => self.delete_offsets(from, request, out),
+            Request::DeleteGroup(group) => self.delete_group(from, &group, out),
+            Request::DescribeGroup(group) => self.describe_group(from, group, out),
+            Request::DescribeConsumerGroup(group) => {
+                self.describe_consumer_group(from, group, env, out);
+            }
+            Request::ListGroups { states, types } => self.list_groups(from, &states, &types, out),
+            Request::ConsumerGroupHeartbeat(request) => {
+                self.consumer_group_heartbeat(from, request, env, out);
+            }
+        }
+        self.assert_invariants();
+    }
+
+    /// When [`Shard::tick`] has something to do.
+    pub fn next_tick(&self) -> Option<Instant> {
+        self.timers.next_due()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, env: &mut Env<'_>, out: &mut Output) {
+        while let Some(timer) = self.timers.pop_due(env.now) {
+            self.on_timer(timer, env, out);
+        }
+        self.assert_invariants();
+    }
+
+    fn on_timer(&mut self, timer: Timer, env: &mut Env<'_>, out: &mut Output) {
+        match timer {
+            Timer::OffsetExpiry => {
+                let interval = self.config.offsets_retention_check_interval;
+                self.timers.set(Timer::OffsetExpiry, env.now + interval);
+                self.expire_offsets(env, out);
+            }
+            Timer::ClassicJoin(group) => self.on_classic_join_timeout(&group, env, out),
+            Timer::ClassicSync(group) => self.on_classic_sync_timeout(&group, env, out),
+            Timer::ClassicSession(group, member) => {
+                self.on_classic_session_timeout(&group, &member, env, out);
+            }
+            Timer::ClassicPending(group, member) => {
+                self.on_classic_pending_timeout(&group, &member, env, out);
+            }
+            Timer::ConsumerSession(..)
+            | Timer::ConsumerRebalance(..)
+            | Timer::ConsumerJoin(..)
+            | Timer::ConsumerSync(..)
+            | Timer::ConsumerAssignment(..)
+            | Timer::ConsumerRegex(..) => self.on_consumer_timer(timer, env, out),
+        }
+    }
+
+    /// The cluster's topics changed: `deleted` are gone, others may be new or have more partitions.
+    pub fn on_topics_changed(&mut self, deleted: &[StrBytes], env: &mut Env<'_>, out: &mut Output) {
+        self.delete_offsets_of_topics(deleted, env, out);
+        self.on_topics_of_consumer_groups_changed(env, out);
+        self.assert_invariants();
+    }
+
+    /// Gives a record out and takes it in.
+    pub(crate) fn write(&mut self, record: Record, out: &mut Output) {
+        out.records.push(record.clone());
+        self.replay(record);
+    }
+
+    fn assert_invariants(&self) {
+        if cfg!(debug_assertions) {
+            self.assert_classic_invariants();
+            self.assert_consumer_invariants();
+        }
+    }
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) ticket: Ticket,
+    pub(crate) api_version: i16,
+    pub(crate) client_id: StrBytes,
+    pub(crate) client_host: StrBytes,
+}

@@ -1,0 +1,58 @@
+//! Something changes under a group: its topic grows, a static member restarts.
+
+use anyhow::{Result, ensure};
+
+use crate::group::{Event, Group, Kind, Options, Protocol};
+
+/// New partitions get owners, and are read from their first record, without a restart.
+pub(super) fn partitions_added(group: &mut Group<'_>, kind: &'static Kind) -> Result<()> {
+    group.gather(kind, 2, &Options::default())?;
+    group.produce(5)?;
+    group.wait_read()?;
+    group.add_partitions(6)?;
+    group.settle()?;
+    group.produce(5)?;
+    group.wait_read()?;
+    group.wait_all_committed()?;
+    group.was_read_once()?;
+    group.disperse()
+}
+
+/// A member with an instance id restarts within its session: it gets the partitions back that it
+/// had, and the others notice nothing (KIP-345).
+///
+/// It is killed where the newcomer fences the old one. With the consumer protocol the newcomer is
+/// refused as long as the old one is there, so that one is stopped, and does not leave by that.
+pub(super) fn static_member(group: &mut Group<'_>, kind: &'static Kind) -> Result<()> {
+    let instance =
+        |name: &str| Options { instance: Some(format!("instance-{name}")), ..Options::default() };
+    let others = [group.join(kind, &instance("a"))?, group.join(kind, &instance("b"))?];
+    let old = group.join(kind, &instance("c"))?;
+    group.settle()?;
+    group.produce(5)?;
+    group.wait_read()?;
+    group.wait_all_committed()?;
+    let had = group.owned(old).clone();
+    let told = others.map(|index| group.told(index));
+    match kind.protocol {
+        Protocol::Classic => group.kill(old)?,
+        Protocol::Consumer => group.leave(old).map(drop)?,
+    }
+    let new = group.join(kind, &instance("c"))?;
+    group.settle()?;
+    ensure!(*group.owned(new) == had, "has {:?}, had {had:?}", group.owned(new));
+    group.produce(5)?;
+    group.wait_read()?;
+    group.wait_all_committed()?;
+    group.was_read_once()?;
+    for (index, told) in others.into_iter().zip(told) {
+        let moved = group.history(index).skip(told).find(|event| {
+            matches!(event, Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_))
+        });
+        ensure!(moved.is_none(), "member {index} was disturbed: {moved:?}");
+    }
+    for index in group.here() {
+        group.kill(index)?;
+    }
+    Ok(())
+}

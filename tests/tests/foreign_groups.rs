@@ -1,0 +1,26 @@
+//! Groups of several libraries: all in one classic group, both protocols in one, and the storm that
+//! kills members and the broker while a producer writes.
+
+use std::process::ExitCode;
+
+use tests::group::cases::{migration, mixed, storm};
+use tests::group::kinds::{
+    FRANZ_CLASSIC, JAVA_CLASSIC, JAVA_CONSUMER, JAVA_COOPERATIVE, KAFKA_PYTHON_CLASSIC,
+    LIBRDKAFKA_CLASSIC, LIBRDKAFKA_CONSUMER, SARAMA_CLASSIC,
+};
+use tests::group::served;
+use tests::install::Tool;
+use tests::suite::run;
+
+fn main() -> ExitCode {
+    let cases = vec![
+        mixed([&JAVA_CLASSIC, &LIBRDKAFKA_CLASSIC, &KAFKA_PYTHON_CLASSIC]),
+        mixed([&FRANZ_CLASSIC, &SARAMA_CLASSIC, &JAVA_CLASSIC]),
+        migration(&JAVA_CLASSIC, &JAVA_CONSUMER),
+        migration(&JAVA_COOPERATIVE, &JAVA_CONSUMER),
+        migration(&LIBRDKAFKA_CLASSIC, &JAVA_CONSUMER),
+        storm(&JAVA_CLASSIC, &LIBRDKAFKA_CLASSIC),
+        storm(&JAVA_CONSUMER, &LIBRDKAFKA_CONSUMER),
+    ];
+    run(&[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], served(cases))
+}

@@ -1,0 +1,13 @@
+//! Listener containers of spring-kafka: the cases of groups, with a program that acknowledges each
+//! record after it was processed.
+
+use std::process::ExitCode;
+
+use tests::group::cases_of;
+use tests::group::kinds::{SPRING_CLASSIC, SPRING_CONSUMER};
+use tests::install::Tool;
+use tests::suite::run;
+
+fn main() -> ExitCode {
+    run(&[Tool::Java, Tool::Maven], cases_of(&[&SPRING_CLASSIC, &SPRING_CONSUMER]))
+}
