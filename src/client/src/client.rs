@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::{BrokerId, Instant};
+use model::{BrokerId, Instant, TopicId};
 use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::{MetadataRequest, MetadataResponse};
 use protocol::{ErrorCode, Request, StrBytes};
@@ -61,6 +61,8 @@ pub enum TopicSet {
     None,
     /// These.
     Named(Vec<StrBytes>),
+    /// Those with these ids.
+    Ids(Vec<TopicId>),
 }
 
 impl Client {
@@ -153,6 +155,13 @@ impl Client {
         if state.coordinators.get(group) == Some(&broker) {
             state.coordinators.remove(group);
         }
+    }
+
+    /// A number that no other part of this client has, for its random streams.
+    pub(crate) fn next_instance(&self) -> u64 {
+        let mut state = self.state();
+        state.next_link += 1;
+        state.next_link - 1
     }
 
     pub(crate) fn client_id(&self) -> StrBytes {
@@ -364,6 +373,11 @@ fn metadata_request(topics: &TopicSet, create: bool) -> MetadataRequest {
             names
                 .iter()
                 .map(|name| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() })
+                .collect(),
+        ),
+        TopicSet::Ids(ids) => Some(
+            ids.iter()
+                .map(|id| MetadataRequestTopic { topic_id: *id, name: None, ..Default::default() })
                 .collect(),
         ),
     };

@@ -191,6 +191,14 @@ impl CoordinatorLink {
         Ok((node.id, link))
     }
 
+    /// A new connection to the same broker: what waits on the old one is not waited for.
+    pub(crate) fn reconnect(&self) {
+        let mut known = self.known();
+        let view = self.inner.client.view();
+        let node = known.as_ref().and_then(|(broker, _)| view.brokers.get(broker));
+        *known = node.map(|node| (node.id, self.inner.client.own_link(&node.address())));
+    }
+
     fn forget_if(&self, broker: BrokerId) {
         if self.broker() == Some(broker) {
             self.forget();

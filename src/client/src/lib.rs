@@ -33,6 +33,7 @@ pub use client::{Client, TopicSet};
 pub use config::ClientConfig;
 pub use consumer::{Consumer, ConsumerConfig, ConsumerRecord};
 pub use error::{BrokerError, ClientError, RequestError};
+pub use group::{GroupConfig, GroupConsumer, GroupProtocol, Polled, Subscription};
 pub use leaders::PerPartition;
 pub use metadata::TopicPartition;
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec};
