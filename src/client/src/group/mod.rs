@@ -42,6 +42,7 @@ pub use error::{CommitError, GroupError};
 pub use member::{Change, MemberEpoch, MemberState, Membership};
 pub use offsets::CommittedOffset;
 pub use subscription::{Subscription, TopicFilter};
+pub(crate) use task::leave_in;
 
 use self::commit::Committer;
 use self::member::Notice;
