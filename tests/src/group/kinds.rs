@@ -68,12 +68,8 @@ pub static JAVA_CLASSIC: Kind = Kind {
 };
 
 /// Java's, classic, cooperative-sticky.
-pub static JAVA_COOPERATIVE: Kind = Kind {
-    name: "java_cooperative",
-    assignor: COOPERATIVE,
-    is_incremental: true,
-    ..JAVA_CLASSIC
-};
+pub static JAVA_COOPERATIVE: Kind =
+    Kind { name: "java_cooperative", assignor: COOPERATIVE, is_incremental: true, ..JAVA_CLASSIC };
 
 /// Java's with `group.protocol=consumer`.
 pub static JAVA_CONSUMER: Kind = Kind {
@@ -188,7 +184,9 @@ pub static SARAMA_CLASSIC: Kind = Kind {
 /// A listener container of spring-kafka, classic, range.
 pub static SPRING_CLASSIC: Kind = Kind {
     name: "spring_classic",
-    command: |address| virtual_machine(&install::spring_classpath("4.0.0")?, "spring.Member", address),
+    command: |address| {
+        virtual_machine(&install::spring_classpath("4.0.0")?, "spring.Member", address)
+    },
     ..JAVA_CLASSIC
 };
 
