@@ -5,7 +5,10 @@ use std::time::Duration;
 use expect_test::expect;
 
 use crate::config::Config;
-use crate::script::{check, check_with};
+use crate::record::Record;
+use crate::script::{World, check, check_with};
+use protocol::StrBytes;
+use protocol::messages as m;
 
 #[test]
 fn whoever_is_in_no_group_commits() {
@@ -241,11 +244,12 @@ fn nothing_expires_while_members_join() {
          after 3s, \
          a syncs a:x, \
          a commits t-0@5 u-0@6, \
-         b joins session=1800 rebalance=1800, \
+         b joins v=3 rebalance=1800, \
          after 10m, \
          admin fetches, \
          a joins topics=t session=1800, \
-         b joins session=1800 rebalance=1800",
+         a syncs a:x, \
+         after 10m",
         expect![[r#"
               0s log: g generation 0
               0s a: join: MEMBER_ID_REQUIRED for a
@@ -255,11 +259,12 @@ fn nothing_expires_while_members_join() {
               3s log: g t-0 at 5
               3s log: g u-0 at 6
               3s a: commit: ok ok
-              3s b: join: MEMBER_ID_REQUIRED for b
-            600s log: g u-0 gone
-            603s admin: offsets: ok t-0@5
-            603s a: a in generation 2 by range led by a of [a b]
-            603s b: b in generation 2 by range led by a of []
+            303s b: join: UNKNOWN_MEMBER_ID
+            603s admin: offsets: ok t-0@5 u-0@6
+            603s a: a in generation 2 by range led by a of [a]
+            603s log: g generation 2 a:x
+            603s a: reads x
+            1200s log: g u-0 gone
         "#]],
     );
 }
@@ -429,4 +434,26 @@ fn a_load_drops_offsets_of_topics_that_are_others_now() {
               0s admin: offsets: ok u-0@6 w-0@7
         "#]],
     );
+}
+
+#[test]
+fn more_than_one_batch_of_tombstones_takes_several_runs() {
+    let config = Config { offsets_retention: Duration::from_secs(60), ..Config::default() };
+    let mut world = World::new(config);
+    world.run(|shard, _, out| {
+        for partition in 0..10_002 {
+            let (group, topic) = (StrBytes::from_static("g"), StrBytes::from_static("t"));
+            let key = m::OffsetCommitKey { group, topic, partition };
+            let value = Some(m::OffsetCommitValue::default());
+            shard.write(Record::OffsetCommit { key, value }, out);
+        }
+    });
+    world.play("after 10m");
+    let counts = |world: &World| {
+        let gone = |record: &&Record| matches!(record, Record::OffsetCommit { value: None, .. });
+        (world.records.iter().filter(gone).count(), world.shard.groups.len())
+    };
+    assert_eq!(counts(&world), (10_000, 1));
+    world.play("after 1s");
+    assert_eq!(counts(&world), (10_002, 0));
 }

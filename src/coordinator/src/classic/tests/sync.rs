@@ -97,9 +97,12 @@ fn refusals() {
 
 #[test]
 fn version_5_names_the_protocol() {
-    check("z syncs", expect![[r#"
-          0s z: sync: INCONSISTENT_GROUP_PROTOCOL
-    "#]]);
+    check(
+        "z syncs",
+        expect![[r#"
+              0s z: sync: INCONSISTENT_GROUP_PROTOCOL
+        "#]],
+    );
 }
 
 #[test]
