@@ -236,7 +236,7 @@ impl World {
     }
 
     pub(crate) fn tell(&mut self, line: &str) {
-        writeln!(self.told, "{:>3}s {line}", self.now.0 / 1_000_000_000).unwrap();
+        writeln!(self.told, "{}s {line}", self.now.0 / 1_000_000_000).unwrap();
     }
 
     /// A shard that loads the log knows what this one knows.

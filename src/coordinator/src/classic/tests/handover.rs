@@ -31,11 +31,11 @@ fn members_have_a_session_and_are_told_to_rejoin() {
         world.play(event);
     }
     expect![[r#"
-          0s log: g generation 1 a:x
-          0s last rebalance: the last consumer left at 0 ms
-          0s a: beat: REBALANCE_IN_PROGRESS
-         44s a: beat: REBALANCE_IN_PROGRESS
-         89s log: g generation 2
+        0s log: g generation 1 a:x
+        0s last rebalance: the last consumer left at 0 ms
+        0s a: beat: REBALANCE_IN_PROGRESS
+        44s a: beat: REBALANCE_IN_PROGRESS
+        89s log: g generation 2
     "#]]
     .assert_eq(&world.told);
 }

@@ -14,14 +14,14 @@ fn followers_wait_for_the_leader() {
          after 10s, \
          a syncs a:x b:y",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-             16s log: g generation 1 a:x b:y
-             16s a: reads x
-             16s b: reads y
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            16s log: g generation 1 a:x b:y
+            16s a: reads x
+            16s b: reads y
         "#]],
     );
 }
