@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use protocol::StrBytes;
+use protocol::messages as m;
 
 use crate::config::Config;
 use crate::record::Record;
 use crate::script::{World, check, check_with};
-use protocol::StrBytes;
-use protocol::messages as m;
 
 #[test]
 fn whoever_is_in_no_group_commits() {

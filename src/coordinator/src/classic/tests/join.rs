@@ -395,3 +395,21 @@ fn most_votes_win() {
         "#]],
     );
 }
+
+#[test]
+fn a_static_member_comes_back_to_a_full_group() {
+    let config = Config { classic_group_size_max: 1, ..Config::default() };
+    check_with(
+        config,
+        "a joins instance=i, after 3s, a syncs a:x, a forgets, a joins, b joins instance=j",
+        expect![[r#"
+            0s log: g generation 0
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g generation 1 a2:x
+            3s a: a2 in generation 1 by range led by a2 of [a2] skip
+            3s b: join: GROUP_MAX_SIZE_REACHED
+        "#]],
+    );
+}
