@@ -169,3 +169,26 @@ fn who_leaves_while_waiting_is_told() {
         "#]],
     );
 }
+
+#[test]
+fn a_generation_without_an_assignment_leaves_none_behind() {
+    check(
+        "a enters, \
+         after 3s, \
+         a syncs a:x, \
+         a joins, \
+         admin describes, \
+         b joins v=3, \
+         admin describes",
+        expect![[r#"
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s a: a in generation 2 by range led by a of [a]
+            3s admin: describe: ok CompletingRebalance/consumer/ a(a /10.0.0.1 0 x)
+            3s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing) b?(b /10.0.0.1 0 nothing)
+        "#]],
+    );
+}
