@@ -108,6 +108,7 @@ impl Shard {
             None => false,
         };
         if !downgrade {
+            // A group that is about to become classic leaves a new assignment to its new leader.
             self.update_target(&group_id, env, out);
         }
         let owned = reported(&asked, env.cluster);
@@ -129,8 +130,11 @@ impl Shard {
         self.timers.cancel(&Timer::ConsumerJoin(group_id.clone(), id.clone()));
         self.timers.cancel(&Timer::ConsumerRebalance(group_id.clone(), id.clone()));
         if downgrade {
+            // Without a new epoch everybody's assignment is still good.
+            let is_stale =
+                self.consumer_group(group_id).is_some_and(|it| it.epoch > it.assignment_epoch);
             let reason = format!("only classic members are left since {id} joined");
-            self.downgrade_without(group_id, &[], &reason, env, out);
+            self.downgrade_without(group_id, &[], is_stale.then_some(reason.as_str()), env, out);
         } else {
             let session = Timer::ConsumerSession(group_id.clone(), id.clone());
             self.timers.set(session, env.now + from_ms(request.session_timeout_ms));

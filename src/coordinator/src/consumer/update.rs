@@ -138,7 +138,7 @@ impl Shard {
         env: &mut Env<'_>,
         out: &mut Output,
     ) {
-        let unborn = ConsumerGroup::default();
+        let unborn = ConsumerGroup::new();
         let group = self.consumer_group(group_id).unwrap_or(&unborn);
         let (epoch, has_old_record) = (group.epoch + 1, group.has_partition_metadata);
         let topics = group.existing_topics(env.cluster);

@@ -102,6 +102,19 @@ fn check_epochs(before: &BTreeMap<String, i32>, after: &BTreeMap<String, i32>) {
     }
 }
 
+/// What a client may still use is what the coordinator holds for it: so no two clients use one
+/// partition, unless one of them was taken out and does not know.
+fn check_clients(world: &World) {
+    let Some(group) = world.group() else { return };
+    for (id, client) in &world.clients {
+        let Some(member) = group.member(id) else { continue };
+        let current = &member.current;
+        let held: BTreeSet<_> = each(&current.assigned).chain(each(&current.revoking)).collect();
+        let (owned, epoch) = (&client.owned, client.epoch);
+        assert!(owned.is_subset(&held), "{id} in {epoch} uses {owned:?} of {current:?}");
+    }
+}
+
 /// Everybody beats until nobody can have missed anything.
 fn settle(world: &mut World) {
     for _ in 0..10 {
@@ -181,6 +194,7 @@ proptest! {
             let before = epochs(&world);
             play(&mut world, step);
             check_epochs(&before, &epochs(&world));
+            check_clients(&world);
             world.shard.assert_consumer_invariants();
             world.assert_replay_agrees();
         }

@@ -91,6 +91,8 @@ pub(super) struct World {
     pub(super) clients: BTreeMap<String, Client>,
     pub(super) log: Vec<Record>,
     pub(super) version: i16,
+    /// What others were answered, and what was answered while time passed.
+    pub(super) late_answers: Vec<Answer>,
     random: u8,
     ticket: u64,
 }
@@ -114,6 +116,7 @@ impl World {
             clients: BTreeMap::new(),
             log: Vec::new(),
             version: 1,
+            late_answers: Vec::new(),
             random: 0,
             ticket: 0,
         }
@@ -161,8 +164,10 @@ impl World {
         &mut self,
         request: m::ConsumerGroupHeartbeatRequest,
     ) -> m::ConsumerGroupHeartbeatResponse {
-        let answers = self.call(Request::ConsumerGroupHeartbeat(request));
-        match answers.into_iter().next().map(|answer| answer.response) {
+        let mut answers = self.call(Request::ConsumerGroupHeartbeat(request));
+        let last = answers.pop().map(|answer| answer.response);
+        self.late_answers.extend(answers);
+        match last {
             Some(Response::ConsumerGroupHeartbeat(response)) => response,
             other => panic!("a heartbeat was answered by {other:?}"),
         }
@@ -209,7 +214,7 @@ impl World {
         }
         let (epoch, is_unsure) = (client.epoch, client.is_unsure);
         let mut request = self.request(name, epoch, epoch == 0 || is_unsure || how == "reads");
-        if how == "pings" {
+        if how == "pings" && !is_unsure {
             request.topic_partitions = None;
         }
         let response = self.heartbeat(request);
@@ -246,7 +251,8 @@ impl World {
         let end = self.now + time;
         while let Some(due) = self.shard.next_tick().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            self.act(|shard, env, out| shard.tick(env, out));
+            let answers = self.act(|shard, env, out| shard.tick(env, out));
+            self.late_answers.extend(answers);
         }
         self.now = end;
     }
