@@ -131,7 +131,7 @@ impl Shard {
             self.write(tombstone, out);
         }
         self.write(classic.to_record(group_id), out);
-        self.start_classic_group(group_id, Some(reason), env, out);
+        self.start_classic_group(group_id, reason, env, out);
     }
 }
 
