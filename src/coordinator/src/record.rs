@@ -223,7 +223,8 @@ mod tests {
             members Stable 1 2 ["inst"] Some(1) 1; simple Empty 0 0 [] None 1
             members Empty 2 0 [] Some(0) 1; simple Empty 0 0 [] None 1
             members Empty 2 0 [] Some(0) 1; simple Empty 0 0 [] None 1
-            simple Empty 0 0 [] None 1"#]].assert_eq(&told.join("\n"));
+            simple Empty 0 0 [] None 1"#]]
+        .assert_eq(&told.join("\n"));
         assert!(shard.classic("simple").is_some_and(|group| group.state == ClassicState::Empty));
     }
 

@@ -11,10 +11,10 @@
 mod describe;
 mod group;
 mod heartbeat;
-mod join;
-mod leave;
+pub(crate) mod join;
+pub(crate) mod leave;
 mod member;
-mod rebalance;
+pub(crate) mod rebalance;
 mod replay;
 mod static_member;
 mod sync;
