@@ -65,8 +65,9 @@ impl Classic {
 
     fn rejoin(&mut self, world: &mut World, id: &str) {
         let topic = world.cluster.topics.get("t").map(|topic| topic.id);
-        let owned = self.owned.iter().filter(|(owned, _)| Some(*owned) == topic);
-        let owned: Vec<i32> = owned.map(|(_, partition)| *partition).collect();
+        // It speaks of topics by their names: what is gone can not be spoken of, nor read.
+        self.owned.retain(|(owned, _)| Some(*owned) == topic);
+        let owned: Vec<i32> = self.owned.iter().map(|(_, partition)| *partition).collect();
         let response = classic::try_join(world, classic::join_request(id, None, &owned));
         assert_eq!(response.error_code, 0);
         self.generation = response.generation_id;
