@@ -30,6 +30,10 @@ const MEMBER_ID_REQUIRED_VERSION: i16 = 4;
 /// The first version of JoinGroup's answer whose protocol may be null.
 const NULL_PROTOCOL_VERSION: i16 = 7;
 
+/// The first version of LeaveGroup with many members; before it the one member's error is the
+/// answer's.
+const MANY_LEAVERS_VERSION: i16 = 3;
+
 /// A classic member as its requests are served.
 struct ClassicCaller {
     group_id: StrBytes,
@@ -356,7 +360,10 @@ impl Shard {
             };
             self.fence_members(&group_id, &leavers, reason, env, out);
         }
-        let response = m::LeaveGroupResponse { members, ..Default::default() };
+        let mut response = m::LeaveGroupResponse { members, ..Default::default() };
+        if from.api_version < MANY_LEAVERS_VERSION {
+            response.error_code = response.members.pop().map_or(0, |member| member.error_code);
+        }
         out.answer(from.ticket, Response::LeaveGroup(response));
     }
 

@@ -10,7 +10,7 @@ use protocol::{Encode, ErrorCode, StrBytes, Writer};
 use super::world::{GROUP, World};
 use crate::consumer::embedded;
 use crate::shard::Caller;
-use crate::{Response, Ticket};
+use crate::{Answer, Response, Ticket};
 
 fn caller(api_version: i16) -> Caller {
     Caller {
@@ -54,22 +54,23 @@ pub(super) fn join_request(id: &str, instance: Option<&str>, owned: &[i32]) -> m
     }
 }
 
-fn join(world: &mut World, request: m::JoinGroupRequest) -> String {
+/// The answer to a JoinGroup.
+pub(super) fn try_join(world: &mut World, request: m::JoinGroupRequest) -> m::JoinGroupResponse {
     let answers = world.act(|shard, env, out| {
         shard.join_consumer_group(caller(9), request, env, out);
         shard.assert_consumer_invariants();
     });
-    match &answers[..] {
-        [answer] => match &answer.response {
-            Response::JoinGroup(response) if response.error_code == 0 => {
-                format!("joined {} in {}\n", response.member_id, response.generation_id)
-            }
-            Response::JoinGroup(response) => {
-                format!("{} {}\n", name(response.error_code), response.member_id)
-            }
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
+    let [Answer { response: Response::JoinGroup(response), .. }] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    response.clone()
+}
+
+fn join(world: &mut World, request: m::JoinGroupRequest) -> String {
+    let response = try_join(world, request);
+    match response.error_code {
+        0 => format!("joined {} in {}\n", response.member_id, response.generation_id),
+        error => format!("{} {}\n", name(error), response.member_id),
     }
 }
 
@@ -77,7 +78,12 @@ fn name(code: i16) -> &'static str {
     ErrorCode::from_code(code).name()
 }
 
-fn sync(world: &mut World, id: &str, generation_id: i32) -> String {
+/// What a SyncGroup says that the member owns.
+pub(super) fn try_sync(
+    world: &mut World,
+    id: &str,
+    generation_id: i32,
+) -> Result<m::ConsumerProtocolAssignment, ErrorCode> {
     let request = m::SyncGroupRequest {
         group_id: StrBytes::from_static(GROUP),
         generation_id,
@@ -90,16 +96,25 @@ fn sync(world: &mut World, id: &str, generation_id: i32) -> String {
         shard.sync_consumer_group(caller(5), request, env, out);
     });
     let Response::SyncGroup(response) = &answers[0].response else { panic!("{answers:?}") };
-    if response.error_code != 0 {
-        return format!("{}\n", name(response.error_code));
+    match ErrorCode::from_code(response.error_code) {
+        ErrorCode::None => Ok(embedded::assignment(&response.assignment).unwrap()),
+        error => Err(error),
     }
-    let assignment = embedded::assignment(&response.assignment).unwrap();
-    let topics = assignment.assigned_partitions.iter();
-    let topics = topics.map(|topic| format!("{} {:?}", topic.topic, topic.partitions));
-    format!("synced {}\n", topics.collect::<Vec<_>>().join(" "))
 }
 
-fn heartbeat(world: &mut World, id: &str, generation_id: i32) -> String {
+fn sync(world: &mut World, id: &str, generation_id: i32) -> String {
+    match try_sync(world, id, generation_id) {
+        Ok(assignment) => {
+            let topics = assignment.assigned_partitions.iter();
+            let topics = topics.map(|topic| format!("{} {:?}", topic.topic, topic.partitions));
+            format!("synced {}\n", topics.collect::<Vec<_>>().join(" "))
+        }
+        Err(error) => format!("{}\n", error.name()),
+    }
+}
+
+/// What a Heartbeat is answered.
+pub(super) fn try_heartbeat(world: &mut World, id: &str, generation_id: i32) -> ErrorCode {
     let request = m::HeartbeatRequest {
         group_id: StrBytes::from_static(GROUP),
         generation_id,
@@ -110,7 +125,11 @@ fn heartbeat(world: &mut World, id: &str, generation_id: i32) -> String {
         shard.heartbeat_of_consumer_group(caller(4), request, env, out);
     });
     let Response::Heartbeat(response) = &answers[0].response else { panic!("{answers:?}") };
-    format!("beat {}\n", name(response.error_code))
+    ErrorCode::from_code(response.error_code)
+}
+
+fn heartbeat(world: &mut World, id: &str, generation_id: i32) -> String {
+    format!("beat {}\n", try_heartbeat(world, id, generation_id).name())
 }
 
 fn leave(world: &mut World, members: &[(&str, Option<&str>)]) -> String {

@@ -169,7 +169,9 @@ fn offsets_are_committed_and_read_in_the_members_epoch() {
 #[test]
 fn commits_under_way_survive_a_new_epoch() {
     let mut world = World::new();
-    world.run("topic t 3; a joins t; a beats; b joins t; a beats; a beats; b beats; topic t 4; a beats");
+    world.run(
+        "topic t 3; a joins t; a beats; b joins t; a beats; a beats; b beats; topic t 4; a beats",
+    );
     let topic = world.cluster.topics["t"].id;
     let group = world.group().unwrap();
     assert_eq!(group.member("a").unwrap().current.epoch, 4);

@@ -242,6 +242,28 @@ fn a_static_member_that_is_replaced_by_a_classic_one_takes_the_group_with_it() {
     .assert_eq(&told);
 }
 
+/// Before version 3 of LeaveGroup there was one member and one error.
+#[test]
+fn an_old_client_leaves_alone() {
+    let mut world = World::new();
+    world.run("topic t 2");
+    let id = world.classic_group(&[0]);
+    world.run("a joins t");
+    let mut leave = |member_id: &StrBytes| {
+        let request = m::LeaveGroupRequest {
+            group_id: StrBytes::from_static(GROUP),
+            member_id: member_id.clone(),
+            ..Default::default()
+        };
+        match &world.classic_call(2, Request::LeaveGroup(request))[..] {
+            [Response::LeaveGroup(it)] => (ErrorCode::from_code(it.error_code), it.members.len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(leave(&id), (ErrorCode::None, 0));
+    assert_eq!(leave(&id), (ErrorCode::UnknownMemberId, 0));
+}
+
 /// A leader may give one partition to two members; only one of them can have it from now on.
 #[test]
 fn a_partition_that_two_members_were_given_goes_to_one() {

@@ -1,6 +1,7 @@
 //! Consumer groups under scripts (see `world.rs`).
 
 mod classic;
+mod describe;
 mod errors;
 mod migration;
 mod random;

@@ -139,5 +139,6 @@ fn records_of_kafka_are_understood_and_written_alike() {
         show: Reconciling 3/3 because ; a@-2 Stable [t0 t1]; b@3 Stable [t2]
         show: Assigning 4/3 because ; a@-2 Stable [t0 t1]
         show: Assigning 5/3 because topics changed while nobody looked; a@-2 Stable [t0 t1]
-    "#]].assert_eq(&shown);
+    "#]]
+    .assert_eq(&shown);
 }

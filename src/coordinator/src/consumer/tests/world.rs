@@ -1,20 +1,12 @@
 //! A shard, a cluster of topics, and members that behave as clients do, driven by a script.
 //!
-//! Statements are separated by `;`:
-//!
-//! | statement | what happens |
-//! |---|---|
-//! | `topic t 3`, `drop t` | the cluster has `t` with 3 partitions; it does not |
-//! | `m joins t,u` or `m joins /t.*/` | a full heartbeat of epoch 0, `m:i` with instance id `i` |
-//! | `m beats` | it gives up and takes up what it was told, says what it owns, and hears the answer |
-//! | `m holds` | the same, but it does not give anything up yet |
-//! | `m loses` | like `beats`, but the answer is lost |
-//! | `m pings` | a heartbeat without any field that may be left out |
-//! | `m reads t,u` | a full heartbeat with other topics |
-//! | `m leaves`, `m pauses` | epoch -1, epoch -2 |
-//! | `after 5s` | time passes, timers ring |
-//! | `reload` | another coordinator takes over from the log |
-//! | `show` | the group as it is |
+//! Statements are separated by `;`. `topic t 3` and `drop t` change the cluster, `after 5s` lets time
+//! pass, `reload` has another coordinator take over, `show` tells the group. A member `m`, or `m:i` with
+//! an instance id, `joins t,u` or `joins /t.*/`, `reads t,u`, `leaves`, `pauses` (epoch -2), and
+//! - `beats`: gives up and takes up what it was told, says what it owns, and hears the answer
+//! - `holds`: the same, but it does not give anything up yet
+//! - `loses`: like `beats`, but the answer is lost
+//! - `pings`: sends nothing that may be left out
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
