@@ -116,7 +116,10 @@ impl Lab {
             }
         };
         if let Err(error) = body(&mut server) {
-            bail!("{error:#}\n--- the log of the broker that may be killed ---\n{}", server.log_tail());
+            bail!(
+                "{error:#}\n--- the log of the broker that may be killed ---\n{}",
+                server.log_tail()
+            );
         }
         *place = Some(server);
         Ok(())

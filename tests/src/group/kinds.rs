@@ -68,12 +68,8 @@ pub static JAVA_CLASSIC: Kind = Kind {
 };
 
 /// Java's, classic, cooperative-sticky.
-pub static JAVA_COOPERATIVE: Kind = Kind {
-    name: "java_cooperative",
-    assignor: COOPERATIVE,
-    is_incremental: true,
-    ..JAVA_CLASSIC
-};
+pub static JAVA_COOPERATIVE: Kind =
+    Kind { name: "java_cooperative", assignor: COOPERATIVE, is_incremental: true, ..JAVA_CLASSIC };
 
 /// Java's with `group.protocol=consumer`.
 pub static JAVA_CONSUMER: Kind = Kind {
@@ -165,12 +161,14 @@ pub static FRANZ_COOPERATIVE: Kind = Kind {
     ..FRANZ_CLASSIC
 };
 
-/// franz-go, consumer protocol.
+/// franz-go, consumer protocol. A static member leaves without its instance id, which is refused, so
+/// its partitions wait for the end of its session.
 pub static FRANZ_CONSUMER: Kind = Kind {
     name: "franz_consumer",
     protocol: Protocol::Consumer,
     assignor: None,
     is_incremental: true,
+    lacks: &["static_member"],
     ..FRANZ_CLASSIC
 };
 
@@ -188,7 +186,9 @@ pub static SARAMA_CLASSIC: Kind = Kind {
 /// A listener container of spring-kafka, classic, range.
 pub static SPRING_CLASSIC: Kind = Kind {
     name: "spring_classic",
-    command: |address| virtual_machine(&install::spring_classpath("4.0.0")?, "spring.Member", address),
+    command: |address| {
+        virtual_machine(&install::spring_classpath("4.0.0")?, "spring.Member", address)
+    },
     ..JAVA_CLASSIC
 };
 

@@ -239,7 +239,8 @@ impl<'a> Group<'a> {
     /// Whether every partition has one owner, and every member its share, give or take one.
     pub fn is_settled(&self) -> bool {
         let here = self.here();
-        let all: BTreeSet<i32> = here.iter().flat_map(|&index| self.owned(index)).copied().collect();
+        let all: BTreeSet<i32> =
+            here.iter().flat_map(|&index| self.owned(index)).copied().collect();
         let shares: usize = here.iter().map(|&index| self.owned(index).len()).sum();
         let partitions = self.ends.len();
         let share = partitions / here.len().max(1);
@@ -287,7 +288,12 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     /// One was not, or it has another value than was written.
-    pub fn was_read(&self, partition: i32, offsets: std::ops::Range<i64>, times: usize) -> Result<()> {
+    pub fn was_read(
+        &self,
+        partition: i32,
+        offsets: std::ops::Range<i64>,
+        times: usize,
+    ) -> Result<()> {
         for offset in offsets {
             let readers = self.readers(partition, offset);
             ensure!(readers.len() == times, "{partition}/{offset} due {times} times: {readers:?}");
@@ -469,7 +475,9 @@ impl<'a> Group<'a> {
             let last: Vec<String> = last.collect();
             let (kind, presence, owned) = (seat.member.kind.name, seat.presence, &seat.owned);
             let log = seat.member.log_tail();
-            format!("{index} {kind} {presence:?} has {owned:?}, told {last:?} (newest first)\n{log}")
+            format!(
+                "{index} {kind} {presence:?} has {owned:?}, told {last:?} (newest first)\n{log}"
+            )
         };
         let seats: Vec<String> = self.seats.iter().enumerate().map(seat).collect();
         format!("{} records unread\n{}", self.unread(), seats.join("\n"))

@@ -139,7 +139,10 @@ fn settings(port: u16, controller_port: u16, data: &Path) -> Result<String> {
         writeln!(text, "{topic}.replication.factor=1")?;
     }
     writeln!(text, "transaction.state.log.min.isr=1\nshare.coordinator.state.topic.min.isr=1")?;
-    writeln!(text, "offsets.topic.num.partitions=5\nshare.coordinator.state.topic.num.partitions=1")?;
+    writeln!(
+        text,
+        "offsets.topic.num.partitions=5\nshare.coordinator.state.topic.num.partitions=1"
+    )?;
     writeln!(text, "log.dirs={}", data.display())?;
     Ok(text)
 }

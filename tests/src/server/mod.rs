@@ -70,11 +70,7 @@ impl Server {
     ///
     /// # Errors
     /// It does not start.
-    pub fn start_with(
-        peer: &Peer,
-        directory: &Path,
-        configs: &[(&str, &str)],
-    ) -> Result<Server> {
+    pub fn start_with(peer: &Peer, directory: &Path, configs: &[(&str, &str)]) -> Result<Server> {
         match peer {
             Peer::Klamm => {
                 let options = KlammOptions::in_directory(&directory.join("klamm"));

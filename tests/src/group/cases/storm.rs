@@ -27,9 +27,8 @@ const RECORDS_PER_REQUEST: u32 = 20;
 pub fn storm(first: &'static Kind, second: &'static Kind) -> Case {
     let name = format!("storm::{}_and_{}", first.name, second.name);
     let topic = name.clone();
-    let body = move |lab: &Lab| {
-        lab.mortal(|server| run(lab, server, &lab.topic(&topic), [first, second]))
-    };
+    let body =
+        move |lab: &Lab| lab.mortal(|server| run(lab, server, &lab.topic(&topic), [first, second]));
     let tools = [first.client.tools, second.client.tools, FRANZ_GO.tools].concat();
     Case::new(name, body).with_tools(&tools)
 }
@@ -44,7 +43,6 @@ fn run(lab: &Lab, server: &mut Server, name: &str, kinds: [&'static Kind; 2]) ->
         Some(seed) => seed,
         None => u64::from(std::process::id()),
     };
-    println!("KLAMM_TEST_SEED={seed}");
     let address = server.address();
     let start = |what: &str| -> Result<Driver> {
         let log = lab.path().join(format!("{name}-{what}.log"));
@@ -68,12 +66,7 @@ fn run(lab: &Lab, server: &mut Server, name: &str, kinds: [&'static Kind; 2]) ->
 }
 
 /// Writes until told to rest; gives the values that were acknowledged.
-fn write(
-    producer: &mut Driver,
-    topic: &str,
-    seed: u64,
-    rests: &AtomicBool,
-) -> Result<Vec<String>> {
+fn write(producer: &mut Driver, topic: &str, seed: u64, rests: &AtomicBool) -> Result<Vec<String>> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ 1);
     let mut acknowledged = Vec::new();
     let mut count = 0;
