@@ -320,7 +320,13 @@ pub(crate) struct Consume {
     #[arg(short, long, value_name = "GROUP", conflicts_with = "partitions")]
     pub(crate) group: Option<String>,
     /// How to be a member of it
-    #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "classic", requires = "group")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PROTOCOL",
+        default_value = "classic",
+        requires = "group"
+    )]
     pub(crate) group_protocol: GroupProtocolArgument,
     /// The group.instance.id, for a member that comes back
     #[arg(long, value_name = "INSTANCE", requires = "group")]

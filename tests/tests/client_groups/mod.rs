@@ -127,8 +127,11 @@ impl Group {
                 return Ok(());
             }
             if self.client.runtime().clock.now() > self.deadline {
-                let logs: Vec<String> =
-                    self.readers.iter().map(|r| format!("{}: {:?} {:?}", r.name, r.log, r.consumer)).collect();
+                let logs: Vec<String> = self
+                    .readers
+                    .iter()
+                    .map(|r| format!("{}: {:?} {:?}", r.name, r.log, r.consumer))
+                    .collect();
                 bail!("{what}: not within {LIMIT:?}\n{}", logs.join("\n"));
             }
         }
@@ -138,7 +141,8 @@ impl Group {
         let polled = self.readers[at].consumer.poll(Duration::from_millis(20)).await;
         let polled = polled.with_context(|| format!("{} polls", self.readers[at].name))?;
         let names = |change: &Change| {
-            let list: Vec<_> = change.partitions.iter().map(|at| at.partition.to_string()).collect();
+            let list: Vec<_> =
+                change.partitions.iter().map(|at| at.partition.to_string()).collect();
             format!("{}@{}", list.join(","), change.epoch)
         };
         match polled {
@@ -170,7 +174,8 @@ impl Group {
     /// Whether the readers have all partitions, nearly as many each.
     fn is_shared(&self, partitions: i32) -> bool {
         let shares: Vec<usize> = self.readers.iter().map(|reader| reader.has.len()).collect();
-        let settled = self.readers.iter().all(|r| r.consumer.membership().state == MemberState::Stable);
+        let settled =
+            self.readers.iter().all(|r| r.consumer.membership().state == MemberState::Stable);
         let (least, most) = (shares.iter().min(), shares.iter().max());
         settled
             && shares.iter().sum::<usize>() == partitions as usize
@@ -236,7 +241,8 @@ async fn new_partitions(lab: &Lab, client: Client, flavour: Flavour) -> Result<(
     let topic = StrBytes::from(name.as_str());
     create(&client, &topic, 2).await?;
     // A client that looks at the topics often.
-    let settings = ClientConfig { metadata_max_age: Duration::from_secs(1), ..client.config().clone() };
+    let settings =
+        ClientConfig { metadata_max_age: Duration::from_secs(1), ..client.config().clone() };
     let client = Client::connect(client.runtime(), settings).await?;
     let mut group = Group::new(&client, &topic);
     for reader in ["a", "b"] {

@@ -72,8 +72,7 @@ impl Admin {
                 None => Ok(answers),
             }
         };
-        let answers =
-            self.client.ask_coordinator(group, NAMED_VERSION_MAX, build, judge).await?;
+        let answers = self.client.ask_coordinator(group, NAMED_VERSION_MAX, build, judge).await?;
         let result = |(at, code): (TopicPartition, ErrorCode)| {
             (at, BrokerError::check(code.code(), None).map_err(ClientError::from))
         };

@@ -257,4 +257,3 @@ fn commit_error(at: TopicPartition, code: ErrorCode) -> CommitError {
         _ => CommitError::Partition { at, source },
     }
 }
-

@@ -484,10 +484,8 @@ impl GroupConsumer {
         let clock = Arc::clone(&self.client.runtime().clock);
         let deadline = self.client.now() + limit;
         let mut result = Ok(());
-        let is_member = matches!(
-            self.membership().state,
-            MemberState::Stable | MemberState::Rebalancing
-        );
+        let is_member =
+            matches!(self.membership().state, MemberState::Stable | MemberState::Rebalancing);
         if self.config.auto_commit.is_some() && is_member {
             let committed = runtime::timeout(&*clock, limit, self.commit()).await;
             let timed_out = || ClientError::TimedOut { limit, last: None }.into();

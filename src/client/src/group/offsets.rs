@@ -129,15 +129,14 @@ pub(crate) fn commit_request(
     version: i16,
 ) -> OffsetCommitRequest {
     let topics = by_topic(offsets).into_iter().map(|(topic, partitions)| {
-        let partition = |(index, offset): (PartitionIndex, &CommittedOffset)| {
-            OffsetCommitRequestPartition {
+        let partition =
+            |(index, offset): (PartitionIndex, &CommittedOffset)| OffsetCommitRequestPartition {
                 partition_index: index.0,
                 committed_offset: offset.offset.0,
                 committed_leader_epoch: offset.leader_epoch.map_or(-1, |epoch| epoch.0),
                 committed_metadata: Some(offset.metadata.clone()),
                 ..Default::default()
-            }
-        };
+            };
         OffsetCommitRequestTopic {
             name: name_in(topic, version),
             topic_id: ids.id(topic, version),

@@ -71,7 +71,10 @@ pub(crate) async fn run(
 }
 
 /// The partitions to read.
-pub(super) async fn partitions(client: &Client, arguments: &Consume) -> Result<Vec<TopicPartition>, Failure> {
+pub(super) async fn partitions(
+    client: &Client,
+    arguments: &Consume,
+) -> Result<Vec<TopicPartition>, Failure> {
     let name = StrBytes::from(arguments.topic.as_str());
     let topic = match client.topic(&name, false).await {
         Ok(topic) => topic,

@@ -33,8 +33,10 @@ pub(super) fn reset_of(arguments: &Consume) -> Result<OffsetReset, Failure> {
         (None, _) | (_, Start::End) => Ok(OffsetReset::Latest),
         (Some(group), _) => {
             let topic = &arguments.topic;
-            Err(Failure::usage("a group goes on where it was; --from beginning or --from end says where it begins")
-                .hint(format!("`klamm group reset {group} --topic {topic} --to PLACE` moves it")))
+            Err(Failure::usage(
+                "a group goes on where it was; --from beginning or --from end says where it begins",
+            )
+            .hint(format!("`klamm group reset {group} --topic {topic} --to PLACE` moves it")))
         }
     }
 }

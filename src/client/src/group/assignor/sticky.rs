@@ -19,10 +19,7 @@ use crate::metadata::TopicPartition;
 type Shares = Vec<BTreeSet<TopicPartition>>;
 
 /// See the module.
-pub(super) fn assign(
-    counts: &BTreeMap<StrBytes, i32>,
-    members: &[GroupMember],
-) -> GroupAssignment {
+pub(super) fn assign(counts: &BTreeMap<StrBytes, i32>, members: &[GroupMember]) -> GroupAssignment {
     let mut sorted: Vec<&GroupMember> = members.iter().collect();
     sorted.sort_by(|a, b| a.member_id.cmp(&b.member_id));
     let all = partitions(counts, &sorted);
@@ -100,11 +97,7 @@ fn divide(all: &BTreeSet<TopicPartition>, mut shares: Shares) -> Shares {
 }
 
 /// Subscriptions differ.
-fn balance(
-    all: &BTreeSet<TopicPartition>,
-    mut shares: Shares,
-    members: &[&GroupMember],
-) -> Shares {
+fn balance(all: &BTreeSet<TopicPartition>, mut shares: Shares, members: &[&GroupMember]) -> Shares {
     let before = shares.clone();
     let readers = |at: &TopicPartition| -> Vec<usize> {
         let reads = |place: &usize| members[*place].topics.contains(&at.topic);

@@ -111,10 +111,7 @@ fn the_later_generation_owns_and_equal_claims_cancel_out() {
     // The cooperative one waits until the other claimant has let go.
     let careful = Assignor::CooperativeSticky.assign(&topics, &members);
     assert_eq!(text(&careful), "a=t-1 b=t-0 c=");
-    let members = [
-        owning("a", &["t"], &[("t", &[0, 1])], 4),
-        member("b", &["t"]),
-    ];
+    let members = [owning("a", &["t"], &[("t", &[0, 1])], 4), member("b", &["t"])];
     let first = Assignor::CooperativeSticky.assign(&topics, &members);
     assert_eq!(text(&first), "a=t-0 b=");
     let members = [owning("a", &["t"], &[("t", &[0])], 5), owning("b", &["t"], &[], 5)];
@@ -161,11 +158,20 @@ fn members_of_other_versions_are_understood() {
     // Version 0: topics and user data. Version 1: owned partitions too. Version 9 is read as 3.
     for (bytes, assignor, owned, generation) in [
         ("0000 00000001 0001 74 ffffffff", Assignor::Range, 0, -1),
-        ("0001 00000001 0001 74 00000004 00000005 00000001 0001 74 00000001 00000000",
-         Assignor::CooperativeSticky, 1, 5),
+        (
+            "0001 00000001 0001 74 00000004 00000005 00000001 0001 74 00000001 00000000",
+            Assignor::CooperativeSticky,
+            1,
+            5,
+        ),
         ("0009 00000001 0001 74 ffffffff 00000000 00000006 ffff", Assignor::Range, 0, 6),
         // The sticky assignor's user data before it had a generation.
-        ("0000 00000001 0001 74 0000000f 00000001 0001 74 00000001 00000003", Assignor::Sticky, 1, -1),
+        (
+            "0000 00000001 0001 74 0000000f 00000001 0001 74 00000001 00000003",
+            Assignor::Sticky,
+            1,
+            -1,
+        ),
     ] {
         let member = decode_member("m".into(), None, &unhex(bytes), assignor);
         let member = member.unwrap_or_else(|error| panic!("{bytes}: {error}"));
@@ -195,7 +201,11 @@ fn group(equal: bool) -> impl Strategy<Value = (BTreeMap<StrBytes, i32>, Vec<Gro
 }
 
 /// The members as they would join the next time.
-fn rejoin(members: &[GroupMember], assignment: &GroupAssignment, generation: i32) -> Vec<GroupMember> {
+fn rejoin(
+    members: &[GroupMember],
+    assignment: &GroupAssignment,
+    generation: i32,
+) -> Vec<GroupMember> {
     let with = |member: &GroupMember| GroupMember {
         owned: assignment[&member.member_id].iter().cloned().collect(),
         generation,
@@ -227,7 +237,8 @@ fn assert_balanced(members: &[GroupMember], assignment: &GroupAssignment) {
     for poor in members {
         let few = assignment[&poor.member_id].len();
         for rich in members {
-            let movable = assignment[&rich.member_id].iter().any(|at| poor.topics.contains(&at.topic));
+            let movable =
+                assignment[&rich.member_id].iter().any(|at| poor.topics.contains(&at.topic));
             let many = assignment[&rich.member_id].len();
             assert!(!movable || many <= few + 1, "{}", text(assignment));
         }

@@ -86,7 +86,9 @@ fn by_topic(
 fn prefixed(message: &impl Encode) -> Bytes {
     let mut writer = Writer::new();
     writer.i16(VERSION);
-    message.encode(&mut writer, VERSION).expect("topic names and lists that came over the wire fit");
+    message
+        .encode(&mut writer, VERSION)
+        .expect("topic names and lists that came over the wire fit");
     writer.into_bytes()
 }
 

@@ -331,11 +331,12 @@ impl ClassicMember {
                 let members = members.take().unwrap_or_default();
                 let assignor = self.assignor.expect("it is set before the phase");
                 let shares = assignor.assign(&counts, &members).into_iter();
-                let assignments = shares.map(|(member_id, partitions)| SyncGroupRequestAssignment {
-                    member_id,
-                    assignment: encode_assignment(&partitions),
-                    ..Default::default()
-                });
+                let assignments =
+                    shares.map(|(member_id, partitions)| SyncGroupRequestAssignment {
+                        member_id,
+                        assignment: encode_assignment(&partitions),
+                        ..Default::default()
+                    });
                 self.led = Some(counts);
                 self.sync(assignments.collect());
             }

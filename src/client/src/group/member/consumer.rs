@@ -389,7 +389,9 @@ impl ConsumerMember {
         let current = self.phase == Phase::Member && epoch.0 == self.epoch;
         if current && code == ErrorCode::FencedInstanceId {
             self.fail(fatal(refusal(code, None)));
-        } else if current && (code == ErrorCode::UnknownMemberId || code == ErrorCode::StaleMemberEpoch) {
+        } else if current
+            && (code == ErrorCode::UnknownMemberId || code == ErrorCode::StaleMemberEpoch)
+        {
             // A heartbeat tells the truth, and a new epoch if there is one.
             self.next_heartbeat = now;
             self.beat(now);
@@ -453,7 +455,8 @@ impl ConsumerMember {
     }
 
     pub(super) fn on_leave(&mut self, _now: Instant) {
-        let is_member = self.phase == Phase::Member && (self.epoch != JOIN || self.in_flight.is_some());
+        let is_member =
+            self.phase == Phase::Member && (self.epoch != JOIN || self.in_flight.is_some());
         self.phase = Phase::Closed;
         if is_member {
             self.in_flight = Some(self.send_leave());
@@ -465,7 +468,10 @@ impl ConsumerMember {
     fn assert_invariants(&self) {
         let asked = self.releasing.iter().flatten();
         assert!(asked.clone().all(|at| self.owned.contains(at)), "asked for what nobody has");
-        assert!(self.owned.iter().all(|(id, _)| self.names.contains_key(id)), "owned without a name");
+        assert!(
+            self.owned.iter().all(|(id, _)| self.names.contains_key(id)),
+            "owned without a name"
+        );
         let joins = self.phase == Phase::Member && self.epoch == JOIN;
         assert!(!joins || self.owned.is_empty(), "joins with partitions");
     }

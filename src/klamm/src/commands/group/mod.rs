@@ -6,9 +6,7 @@ mod reset;
 use std::collections::{BTreeMap, BTreeSet};
 
 use client::admin::{GroupFilter, GroupListing, MemberToRemove};
-use client::{
-    Admin, Client, ClientError, IsolationLevel, OffsetSpec, TopicPartition,
-};
+use client::{Admin, Client, ClientError, IsolationLevel, OffsetSpec, TopicPartition};
 use model::Offset;
 use protocol::{ErrorCode, StrBytes};
 use runtime::Runtime;
@@ -70,7 +68,8 @@ impl Groups {
                 groups.iter().map(|group| {
                     let words =
                         [&group.group_id, &group.group_type, &group.state, &group.protocol_type];
-                    words.map(|word| if word.is_empty() { "-".to_owned() } else { word.to_string() })
+                    words
+                        .map(|word| if word.is_empty() { "-".to_owned() } else { word.to_string() })
                 }),
             )?,
         }
@@ -105,10 +104,11 @@ impl Groups {
     fn print_deleted(&self, done: &[(StrBytes, &str, bool)]) -> Result<(), Failure> {
         match self.output {
             OutputFormat::Json if done.is_empty() => Ok(()),
-            OutputFormat::Json => print_json(&Value::from_iter(
-                done.iter()
-                    .map(|(group, _, deleted)| json!({"group": group.as_str(), "deleted": deleted})),
-            )),
+            OutputFormat::Json => {
+                print_json(&Value::from_iter(done.iter().map(
+                    |(group, _, deleted)| json!({"group": group.as_str(), "deleted": deleted}),
+                )))
+            }
             OutputFormat::Table => {
                 let lines = done.iter().map(|(group, text, _)| format!("{group}: {text}\n"));
                 print(&lines.collect::<String>())
@@ -217,11 +217,10 @@ impl Groups {
     async fn failure(&self, group: &StrBytes, verb: &str, error: &ClientError) -> Failure {
         match error.code() {
             Some(ErrorCode::GroupIdNotFound) => self.not_there(group).await,
-            Some(ErrorCode::NonEmptyGroup) => {
-                Failure::new(format!("group `{group}` has members")).hint(format!(
+            Some(ErrorCode::NonEmptyGroup) => Failure::new(format!("group `{group}` has members"))
+                .hint(format!(
                     "stop them first; `klamm group describe {group}` shows who they are"
-                ))
-            }
+                )),
             _ => Failure::client(format!("{verb} group `{group}`"), error),
         }
     }

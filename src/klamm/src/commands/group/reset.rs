@@ -229,13 +229,11 @@ fn read_targets(
 }
 
 /// The offsets for `group`, or the number of the line that is wrong.
-fn parse_targets(
-    text: &str,
-    group: &StrBytes,
-) -> Result<BTreeMap<TopicPartition, Offset>, usize> {
+fn parse_targets(text: &str, group: &StrBytes) -> Result<BTreeMap<TopicPartition, Offset>, usize> {
     let mut targets = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let fields: Vec<&str> = line.trim().split(',').map(|field| field.trim_matches('"')).collect();
+        let fields: Vec<&str> =
+            line.trim().split(',').map(|field| field.trim_matches('"')).collect();
         let (topic, partition, offset) = match fields[..] {
             [topic, partition, offset] => (topic, partition, offset),
             [of_group, topic, partition, offset] if of_group == group.as_str() => {
