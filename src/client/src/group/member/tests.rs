@@ -5,9 +5,9 @@ mod groups;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::messages::consumer_group_heartbeat_response as heartbeat;
 use protocol::messages::join_group_response::JoinGroupResponseMember;
-use bytes::Bytes;
 use protocol::messages::{
     ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, SyncGroupResponse,
 };
@@ -123,7 +123,8 @@ fn word(action: &Action) -> String {
                 format!("join({}:{owned})", request.member_id)
             }
             Call::Sync(request) => {
-                let share = |assignment: &Bytes| list(&decode_assignment(assignment).expect("ours"));
+                let share =
+                    |assignment: &Bytes| list(&decode_assignment(assignment).expect("ours"));
                 let shares = request
                     .assignments
                     .iter()
@@ -156,7 +157,10 @@ fn consumer_heartbeat(request: &ConsumerGroupHeartbeatRequest) -> String {
     }
     if let Some(owned) = &request.topic_partitions {
         let partitions = owned.iter().flat_map(|topic| &topic.partitions);
-        words.push(format!("owns[{}]", partitions.map(i32::to_string).collect::<Vec<_>>().join(",")));
+        words.push(format!(
+            "owns[{}]",
+            partitions.map(i32::to_string).collect::<Vec<_>>().join(",")
+        ));
     }
     if request.rebalance_timeout_ms >= 0 {
         words.push("all".to_owned());
@@ -449,7 +453,8 @@ fn an_answer_that_was_overtaken_changes_nothing() {
 fn heartbeat_answer(epoch: i32, partitions: Option<&[i32]>) -> Answer {
     let assignment = partitions.map(|partitions| {
         let partitions = partitions.to_vec();
-        let topic = heartbeat::TopicPartitions { topic_id: TOPIC, partitions, ..Default::default() };
+        let topic =
+            heartbeat::TopicPartitions { topic_id: TOPIC, partitions, ..Default::default() };
         heartbeat::Assignment { topic_partitions: vec![topic], ..Default::default() }
     });
     let response = ConsumerGroupHeartbeatResponse {

@@ -214,7 +214,8 @@ fn assert_apart(peers: &[Peer], members: &BTreeSet<StrBytes>) {
     let mut seen = BTreeSet::new();
     for peer in peers {
         let membership = peer.script.member.membership();
-        let counts = members.contains(&membership.member_id) && membership.epoch != MemberEpoch::NONE;
+        let counts =
+            members.contains(&membership.member_id) && membership.epoch != MemberEpoch::NONE;
         for at in peer.has.iter().filter(|_| counts) {
             assert!(seen.insert(at.clone()), "{at} belongs to two");
         }
