@@ -1,5 +1,8 @@
 //! This project's own client library against a broker, klamm's or Apache Kafka's.
 
+#[path = "client_groups/mod.rs"]
+mod client_groups;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Case::new("client::admin::topics", |lab| on_client(lab, topics)),
         Case::new("client::admin::cluster", |lab| on_client(lab, cluster)),
     ]);
+    cases.extend(client_groups::cases());
     run(&[], cases)
 }
 

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::{BrokerId, Instant};
+use model::{BrokerId, Instant, TopicId};
 use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::{MetadataRequest, MetadataResponse};
 use protocol::{ErrorCode, Request, StrBytes};
@@ -40,6 +40,8 @@ struct State {
     /// By `host:port`.
     links: BTreeMap<String, Link>,
     view: Arc<View>,
+    /// The coordinator of each group, as long as it is believed to be the one.
+    coordinators: BTreeMap<StrBytes, BrokerId>,
     random: RandomStream,
     next_link: u64,
 }
@@ -59,6 +61,8 @@ pub enum TopicSet {
     None,
     /// These.
     Named(Vec<StrBytes>),
+    /// Those with these ids.
+    Ids(Vec<TopicId>),
 }
 
 impl Client {
@@ -68,6 +72,7 @@ impl Client {
         let state = State {
             links: BTreeMap::new(),
             view: Arc::new(View::default()),
+            coordinators: BTreeMap::new(),
             random: runtime.random.stream("client", config.instance),
             // Room for as many links as a client can have.
             next_link: config.instance << 32,
@@ -115,11 +120,52 @@ impl Client {
         if let Some(link) = state.links.get(address) {
             return link.clone();
         }
-        let random = self.inner.runtime.random.stream("client link", state.next_link);
-        state.next_link += 1;
-        let link = Link::start(&self.inner.runtime, &self.inner.config, address, random);
+        let link = self.start_link(&mut state, address);
         state.links.insert(address.to_owned(), link.clone());
         link
+    }
+
+    fn start_link(&self, state: &mut State, address: &str) -> Link {
+        let random = self.inner.runtime.random.stream("client link", state.next_link);
+        state.next_link += 1;
+        Link::start(&self.inner.runtime, &self.inner.config, address, random)
+    }
+
+    /// A connection to `address` that nobody else uses: what waits at the broker on one connection
+    /// holds up all that was sent behind it.
+    pub(crate) fn own_link(&self, address: &str) -> Link {
+        self.start_link(&mut self.state(), address)
+    }
+
+    /// The coordinator that was found for `group`, until it is forgotten.
+    pub(crate) fn known_coordinator(&self, group: &StrBytes) -> Option<BrokerId> {
+        self.state().coordinators.get(group).copied()
+    }
+
+    /// Remembers who coordinates `group`, and where that broker listens.
+    pub(crate) fn learn_coordinator(&self, group: &StrBytes, node: Node) {
+        let id = node.id;
+        self.update_view(|view| view.with_node(node));
+        self.state().coordinators.insert(group.detached(), id);
+    }
+
+    /// `broker` is not the coordinator of `group`, or can not be reached.
+    pub(crate) fn forget_coordinator(&self, group: &StrBytes, broker: BrokerId) {
+        let mut state = self.state();
+        if state.coordinators.get(group) == Some(&broker) {
+            state.coordinators.remove(group);
+        }
+    }
+
+    /// A number that no other part of this client has, for its random streams.
+    pub(crate) fn next_instance(&self) -> u64 {
+        let mut state = self.state();
+        state.next_link += 1;
+        state.next_link - 1
+    }
+
+    pub(crate) fn client_id(&self) -> StrBytes {
+        self.inner.client_id.clone()
     }
 
     /// The link to a broker that metadata knows.
@@ -155,7 +201,17 @@ impl Client {
         request: R,
     ) -> Result<R::Response, RequestError> {
         let options = SendOptions::within(self.inner.config.request_timeout);
-        let pending = link.submit(request, self.inner.client_id.clone(), options)?;
+        self.send_versioned(link, move |_| request, options).await
+    }
+
+    /// Sends what `build` makes for the negotiated version on `link` and waits for the response.
+    pub(crate) async fn send_versioned<R: Request + Send + Sync + 'static>(
+        &self,
+        link: &Link,
+        build: impl FnOnce(i16) -> R + Send + 'static,
+        options: SendOptions,
+    ) -> Result<R::Response, RequestError> {
+        let pending = link.submit_versioned(build, self.inner.client_id.clone(), options)?;
         pending.response().await?.ok_or_else(|| RequestError::Protocol {
             address: Arc::clone(link.address()),
             reason: format!("the {:?} response is empty", R::KEY),
@@ -168,10 +224,19 @@ impl Client {
         &self,
         request: R,
     ) -> Result<R::Response, RequestError> {
+        self.send_any_versioned(move |_| request.clone()).await
+    }
+
+    /// As [`Client::send_any`], for requests whose fields depend on the negotiated version.
+    pub(crate) async fn send_any_versioned<R: Request + Send + Sync + 'static>(
+        &self,
+        build: impl Fn(i16) -> R + Clone + Send + 'static,
+    ) -> Result<R::Response, RequestError> {
         let mut last = None;
+        let options = SendOptions::within(self.inner.config.request_timeout);
         for address in self.candidates() {
             let link = self.link(&address);
-            match self.send_on(&link, request.clone()).await {
+            match self.send_versioned(&link, build.clone(), options).await {
                 Ok(response) => return Ok(response),
                 // A broker that went away: another one may be there. What a broker refuses, another
                 // refuses as well.
@@ -308,6 +373,11 @@ fn metadata_request(topics: &TopicSet, create: bool) -> MetadataRequest {
             names
                 .iter()
                 .map(|name| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() })
+                .collect(),
+        ),
+        TopicSet::Ids(ids) => Some(
+            ids.iter()
+                .map(|id| MetadataRequestTopic { topic_id: *id, name: None, ..Default::default() })
                 .collect(),
         ),
     };

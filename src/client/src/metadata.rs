@@ -219,6 +219,20 @@ impl View {
         Some(next)
     }
 
+    /// This view with a broker's address, as a FindCoordinator response tells it. `None` when it is
+    /// known already.
+    #[must_use]
+    pub fn with_node(&self, node: Node) -> Option<View> {
+        if self.brokers.get(&node.id) == Some(&node) {
+            return None;
+        }
+        let rack = self.brokers.get(&node.id).and_then(|known| known.rack.clone());
+        let mut next = self.clone();
+        next.version += 1;
+        next.brokers.insert(node.id, Node { rack: node.rack.clone().or(rack), ..node });
+        Some(next)
+    }
+
     /// The partition, when its topic is known and fine.
     pub fn partition(&self, at: &TopicPartition) -> Option<&Partition> {
         self.topics.get(&at.topic)?.partitions.get(&at.partition)

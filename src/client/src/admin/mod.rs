@@ -1,4 +1,4 @@
-//! Admin: topics, configurations, partitions, brokers.
+//! Admin: topics, configurations, partitions, brokers, groups.
 //!
 //! Each operation answers for every item on its own: a request about three topics may create two.
 //! Requests that any broker takes go to any; the rest go to the partition's leader or the broker
@@ -8,6 +8,8 @@
 
 mod cluster;
 mod configs;
+mod group_offsets;
+mod groups;
 mod partitions;
 mod topics;
 
@@ -18,6 +20,10 @@ use protocol::{ErrorCode, Request, StrBytes};
 pub use cluster::{BrokerDescription, ClusterDescription, LogDirDescription, PartitionSize};
 pub use configs::{
     ConfigEntry, ConfigOperation, ConfigResource, ConfigResourceType, ConfigSource, ConfigSynonym,
+};
+pub use groups::{
+    GroupDescription, GroupFilter, GroupList, GroupListing, GroupType, MemberDescription,
+    MemberToRemove,
 };
 pub use partitions::ProducerState;
 pub use topics::{CreatedTopic, NewTopic};

@@ -158,9 +158,20 @@ impl Link {
         client_id: StrBytes,
         options: SendOptions,
     ) -> Result<Pending<R>, RequestError> {
+        self.submit_versioned(move |_| request, client_id, options)
+    }
+
+    /// As [`Link::submit`], for requests whose fields depend on the negotiated version: `build` is
+    /// called with it.
+    pub fn submit_versioned<R: Request + Send + Sync + 'static>(
+        &self,
+        build: impl FnOnce(i16) -> R + Send + 'static,
+        client_id: StrBytes,
+        options: SendOptions,
+    ) -> Result<Pending<R>, RequestError> {
         let (reply, answer) = oneshot::channel();
         let encode: EncodeCall = Box::new(move |version, correlation_id| {
-            frame::encode_request(&request, version, correlation_id, Some(&client_id))
+            frame::encode_request(&build(version), version, correlation_id, Some(&client_id))
         });
         let call = Call {
             encode,

@@ -1,0 +1,521 @@
+//! A member of a consumer group: subscribes, polls, commits.
+//!
+//! In: topics to read. Out: records, and [`Polled`] events that say which partitions come and go, so
+//! that whoever reads sees every assignment with its generation. A task in the background keeps the
+//! membership up; the partitions are read by the [`Consumer`] inside.
+//!
+//! Invariants:
+//! - no record of a partition comes between its [`Polled::Revoked`] or [`Polled::Lost`] and its next
+//!   [`Polled::Assigned`]
+//! - a revoked partition is given up by the poll after the one that told: until then it can be
+//!   committed
+//! - what is committed by itself was handed out by an earlier poll
+//!
+//! Start at [`GroupConsumer::poll`], then `member/mod.rs`.
+
+pub mod assignor;
+mod commit;
+mod config;
+mod error;
+mod member;
+pub(crate) mod offsets;
+mod shared;
+mod subscription;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Instant, LeaderEpoch, Offset, Timestamp};
+use protocol::ErrorCode;
+use runtime::Task;
+use runtime::sync::{mpsc, oneshot};
+
+pub use assignor::{Assignor, GroupAssignment, GroupMember};
+pub use commit::{Offsets, PendingCommit};
+pub use config::{GroupConfig, GroupProtocol};
+pub use error::{CommitError, GroupError};
+pub use member::{Change, MemberEpoch, MemberState, Membership};
+pub use offsets::CommittedOffset;
+pub use subscription::{Subscription, TopicFilter};
+pub(crate) use task::leave_in;
+
+use self::commit::Committer;
+use self::member::Notice;
+use self::shared::Shared;
+use self::task::{GroupTask, Order, QUEUE_MAX};
+use crate::client::Client;
+use crate::consumer::{Consumer, ConsumerError, ConsumerRecord, OffsetReset};
+use crate::coordinator::CoordinatorLink;
+use crate::error::ClientError;
+use crate::metadata::TopicPartition;
+
+/// How long a commit on the way out of a partition may take, so that a coordinator that is away does
+/// not hold up a rebalance.
+const LAST_COMMIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a poll brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// Nothing within the time limit.
+    Nothing,
+    /// Records.
+    Records(Vec<ConsumerRecord>),
+    /// These partitions are this member's from now on; none, when a new generation brought none.
+    Assigned(Change),
+    /// These go to others. The next poll gives them up; until then what was read can be committed.
+    Revoked(Change),
+    /// These may belong to others already: the member was out of the group.
+    Lost(Change),
+}
+
+type FoundOffsets = Result<BTreeMap<TopicPartition, Option<CommittedOffset>>, ClientError>;
+
+/// See the module. Dropping it ends the membership without a word, as a process that is killed does;
+/// [`GroupConsumer::close`] leaves the group.
+pub struct GroupConsumer {
+    client: Client,
+    config: Arc<GroupConfig>,
+    consumer: Consumer,
+    committer: Committer,
+    shared: Arc<Shared>,
+    /// Its end is the end of the membership.
+    task: Task,
+    /// To be told: the commit before it may have been given up with its poll.
+    telling: Option<Change>,
+    /// What the last poll told to give up.
+    owed: Option<BTreeSet<TopicPartition>>,
+    /// Assigned, but where to start is not known yet.
+    starting: BTreeSet<TopicPartition>,
+    look: mpsc::Sender<(u64, FoundOffsets)>,
+    found: mpsc::Receiver<(u64, FoundOffsets)>,
+    /// Which lookup counts, and whether it is on its way.
+    lookup: u64,
+    looking: bool,
+    /// The leader epoch of the last record that was handed out.
+    epochs: BTreeMap<TopicPartition, LeaderEpoch>,
+    next_auto_commit: Instant,
+    failed: Option<GroupError>,
+}
+
+impl fmt::Debug for GroupConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupConsumer")
+            .field("group_id", &self.config.group_id)
+            .field("membership", &self.membership())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl GroupConsumer {
+    /// A consumer that is no member yet.
+    pub fn new(client: &Client, config: GroupConfig) -> GroupConsumer {
+        let config = Arc::new(config);
+        let now = client.now();
+        let shared = Arc::new(Shared::new(now));
+        let coordinator = CoordinatorLink::new(client, config.group_id.clone());
+        let (orders, receiver) = mpsc::channel(QUEUE_MAX);
+        let committer = Committer {
+            client: client.clone(),
+            config: Arc::clone(&config),
+            coordinator: coordinator.clone(),
+            shared: Arc::clone(&shared),
+            orders,
+        };
+        let instance = client.next_instance();
+        let member =
+            GroupTask::new(client, Arc::clone(&config), coordinator, Arc::clone(&shared), instance);
+        let task = runtime::spawn(client.runtime(), "group member", member.run(receiver));
+        // One lookup is on its way at a time, and one that was overtaken.
+        let (look, found) = mpsc::channel(2);
+        GroupConsumer {
+            client: client.clone(),
+            consumer: Consumer::new(client, config.consumer.clone()),
+            next_auto_commit: now + config.auto_commit.unwrap_or_default(),
+            config,
+            committer,
+            shared,
+            task,
+            telling: None,
+            owed: None,
+            starting: BTreeSet::new(),
+            look,
+            found,
+            lookup: 0,
+            looking: false,
+            epochs: BTreeMap::new(),
+            failed: None,
+        }
+    }
+
+    /// Joins the group for `subscription`, or changes what this member reads.
+    ///
+    /// # Errors
+    /// [`GroupError::RegexInClassicGroup`].
+    pub async fn subscribe(&mut self, subscription: Subscription) -> Result<(), GroupError> {
+        let is_classic = self.config.protocol == GroupProtocol::Classic;
+        if is_classic && matches!(subscription, Subscription::Regex(_)) {
+            return Err(GroupError::RegexInClassicGroup);
+        }
+        self.order(Order::Subscribe(subscription)).await;
+        Ok(())
+    }
+
+    async fn order(&self, order: Order) {
+        // The task outlives the handle; it is gone only after it panicked.
+        let _ = self.committer.orders.send(order).await;
+    }
+
+    /// The next records or the next change of the assignment; [`Polled::Nothing`] when `limit`
+    /// passes without any.
+    ///
+    /// Polling is what keeps the partitions: `max.poll.interval.ms` after the last poll the member
+    /// leaves the group. After an error the next poll goes on, unless the membership has ended.
+    /// Dropping the future loses nothing.
+    pub async fn poll(&mut self, limit: Duration) -> Result<Polled, GroupError> {
+        let shared = Arc::clone(&self.shared);
+        let _polling = Polling::begin(&shared, &self.client);
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if let Some(change) = self.telling.take() {
+            return Ok(Polled::Revoked(change));
+        }
+        self.let_go().await;
+        let deadline = self.client.now() + limit;
+        loop {
+            if let Some(notice) = self.shared.next_notice() {
+                match self.on_notice(notice).await? {
+                    Some(polled) => return Ok(polled),
+                    None => continue,
+                }
+            }
+            self.auto_commit();
+            self.look_up();
+            let now = self.client.now();
+            let wait = deadline.since(now).min(self.until_auto_commit(now));
+            let polled = runtime::select! {
+                () = shared.news.notified() => continue,
+                found = self.found.recv() => {
+                    let (lookup, found) = found.expect("the consumer holds a sender itself");
+                    self.on_found(lookup, found)?;
+                    continue;
+                }
+                polled = self.consumer.poll(wait) => polled?,
+            };
+            if !polled.is_empty() {
+                self.note_epochs(&polled);
+                return Ok(Polled::Records(polled));
+            }
+            if self.client.now() >= deadline {
+                return Ok(Polled::Nothing);
+            }
+        }
+    }
+
+    /// Gives up what the last poll told.
+    async fn let_go(&mut self) {
+        if let Some(gone) = self.owed.clone() {
+            self.keep(|at| !gone.contains(at));
+            self.order(Order::Released).await;
+            self.owed = None;
+        }
+    }
+
+    fn keep(&mut self, wanted: impl Fn(&TopicPartition) -> bool) {
+        self.starting.retain(&wanted);
+        self.epochs.retain(|at, _| wanted(at));
+        let kept: Vec<_> = self.consumer.assignment().filter(|at| wanted(at)).cloned().collect();
+        self.consumer.assign(kept);
+    }
+
+    async fn on_notice(&mut self, notice: Notice) -> Result<Option<Polled>, GroupError> {
+        match notice {
+            Notice::Assign(change) => {
+                self.starting.extend(change.partitions.iter().cloned());
+                self.lookup += 1;
+                self.looking = false;
+                Ok(Some(Polled::Assigned(change)))
+            }
+            Notice::Revoke(change) => {
+                self.owed = Some(change.partitions.clone());
+                self.telling = Some(change);
+                self.last_commit().await;
+                Ok(self.telling.take().map(Polled::Revoked))
+            }
+            Notice::Lose(change) if change.partitions.is_empty() => {
+                self.owed = Some(change.partitions);
+                self.let_go().await;
+                Ok(None)
+            }
+            Notice::Lose(change) => {
+                self.owed = Some(change.partitions.clone());
+                Ok(Some(Polled::Lost(change)))
+            }
+            Notice::Failed(error) => {
+                self.failed = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// The automatic commit before partitions go.
+    async fn last_commit(&mut self) {
+        if self.config.auto_commit.is_none() {
+            return;
+        }
+        let clock = Arc::clone(&self.client.runtime().clock);
+        let committed = runtime::timeout(&*clock, LAST_COMMIT_LIMIT, self.commit()).await;
+        if let Ok(Err(error)) = committed {
+            tracing::warn!(group = %self.config.group_id, %error, "commit before a rebalance");
+        }
+    }
+
+    fn until_auto_commit(&self, now: Instant) -> Duration {
+        match self.config.auto_commit {
+            Some(_) => self.next_auto_commit.since(now),
+            None => Duration::MAX,
+        }
+    }
+
+    fn auto_commit(&mut self) {
+        let Some(interval) = self.config.auto_commit else { return };
+        let now = self.client.now();
+        if self.next_auto_commit > now {
+            return;
+        }
+        self.next_auto_commit = now + interval;
+        let offsets = self.positions();
+        if offsets.is_empty() {
+            return;
+        }
+        let pending = self.committer.submit(offsets);
+        let group = self.config.group_id.clone();
+        runtime::spawn(self.client.runtime(), "auto commit", async move {
+            if let Err(error) = pending.committed().await {
+                tracing::debug!(%group, %error, "commit automatically");
+            }
+        });
+    }
+
+    /// Starts the lookup of the committed offsets of what is new.
+    fn look_up(&mut self) {
+        if self.starting.is_empty() || self.looking {
+            return;
+        }
+        self.looking = true;
+        self.lookup += 1;
+        let (lookup, look, committer) = (self.lookup, self.look.clone(), self.committer.clone());
+        let partitions = self.starting.iter().cloned().collect();
+        runtime::spawn(self.client.runtime(), "committed offsets", async move {
+            let found = committer.committed(partitions).await;
+            let _ = look.send((lookup, found)).await;
+        });
+    }
+
+    fn on_found(&mut self, lookup: u64, found: FoundOffsets) -> Result<(), GroupError> {
+        if lookup != self.lookup {
+            // What was assigned has changed since.
+            return Ok(());
+        }
+        self.looking = false;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return self.on_not_found(error),
+        };
+        let mut begun: Vec<_> = self.consumer.assignment().cloned().collect();
+        let mut missing = None;
+        let mut seeks = Vec::new();
+        for (at, offset) in found {
+            match offset {
+                _ if !self.starting.contains(&at) => continue,
+                None if self.config.consumer.offset_reset == OffsetReset::Error => {
+                    missing = Some(at);
+                    continue;
+                }
+                Some(committed) => seeks.push((at.clone(), committed)),
+                None => {}
+            }
+            self.starting.remove(&at);
+            begun.push(at);
+        }
+        self.consumer.assign(begun);
+        for (at, committed) in seeks {
+            self.consumer.seek(&at, committed.offset)?;
+            if let Some(epoch) = committed.leader_epoch {
+                self.epochs.insert(at, epoch);
+            }
+        }
+        missing.map_or(Ok(()), |at| Err(GroupError::NoOffset { at }))
+    }
+
+    /// A member that is out of date hears so by its task; everything else is for the application.
+    fn on_not_found(&self, error: ClientError) -> Result<(), GroupError> {
+        match error.code() {
+            Some(ErrorCode::UnknownMemberId | ErrorCode::StaleMemberEpoch) => Ok(()),
+            _ => Err(GroupError::Committed(error)),
+        }
+    }
+
+    fn note_epochs(&mut self, records: &[ConsumerRecord]) {
+        for record in records {
+            match record.leader_epoch {
+                Some(epoch) => self.epochs.insert(record.at.clone(), epoch),
+                None => self.epochs.remove(&record.at),
+            };
+        }
+    }
+
+    /// Where the member stands now.
+    pub fn membership(&self) -> Membership {
+        self.shared.membership()
+    }
+
+    /// The partitions that polls bring records of, and those whose reading begins soon.
+    pub fn assignment(&self) -> BTreeSet<TopicPartition> {
+        self.consumer.assignment().chain(&self.starting).cloned().collect()
+    }
+
+    /// The position of every partition that has one: what [`GroupConsumer::commit`] commits.
+    pub fn positions(&self) -> Offsets {
+        let position = |at: &TopicPartition| {
+            let offset = self.consumer.position(at)?;
+            let leader_epoch = self.epochs.get(at).copied();
+            let committed = CommittedOffset { leader_epoch, ..CommittedOffset::from(offset) };
+            Some((at.clone(), committed))
+        };
+        self.consumer.assignment().filter_map(position).collect()
+    }
+
+    /// Commits everything that polls have handed out, and waits for it.
+    pub async fn commit(&self) -> Result<(), CommitError> {
+        self.committer.commit(&self.positions()).await
+    }
+
+    /// Commits `offsets`, and waits for it. What may go away is tried again until
+    /// `default.api.timeout.ms` has passed.
+    pub async fn commit_offsets(&self, offsets: &Offsets) -> Result<(), CommitError> {
+        self.committer.commit(offsets).await
+    }
+
+    /// Commits `offsets` once, behind all earlier commits; dropping the result forgets the outcome.
+    pub fn commit_async(&self, offsets: Offsets) -> PendingCommit {
+        self.committer.submit(offsets)
+    }
+
+    /// What the group has committed, `None` where there is nothing.
+    pub async fn committed(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, Option<CommittedOffset>>, ClientError> {
+        self.committer.committed(partitions.into_iter().collect()).await
+    }
+
+    /// The offset of the next record of `at`; `None` while it is not known yet.
+    pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
+        self.consumer.position(at)
+    }
+
+    /// The end of `at` as the last fetch showed it.
+    pub fn end(&self, at: &TopicPartition) -> Option<Offset> {
+        self.consumer.end(at)
+    }
+
+    /// Hands out nothing of `at` until [`GroupConsumer::resume`].
+    pub fn pause(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
+        self.consumer.pause(at)
+    }
+
+    /// Undoes [`GroupConsumer::pause`].
+    pub fn resume(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
+        self.consumer.resume(at)
+    }
+
+    /// Goes on at `offset`.
+    pub fn seek(&mut self, at: &TopicPartition, offset: Offset) -> Result<(), ConsumerError> {
+        self.begin_by_hand(at);
+        self.epochs.remove(at);
+        self.consumer.seek(at, offset)
+    }
+
+    /// Goes on at the first record there is.
+    pub fn seek_to_beginning(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
+        self.begin_by_hand(at);
+        self.consumer.seek_to_beginning(at)
+    }
+
+    /// Goes on behind the last record.
+    pub fn seek_to_end(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
+        self.begin_by_hand(at);
+        self.consumer.seek_to_end(at)
+    }
+
+    /// Goes on at the first record that is not older than `time`.
+    pub fn seek_to_time(
+        &mut self,
+        at: &TopicPartition,
+        time: Timestamp,
+    ) -> Result<(), ConsumerError> {
+        self.begin_by_hand(at);
+        self.consumer.seek_to_time(at, time)
+    }
+
+    /// Where to start `at` needs no lookup any more.
+    fn begin_by_hand(&mut self, at: &TopicPartition) {
+        if self.starting.remove(at) {
+            let begun: Vec<_> = self.consumer.assignment().chain([at]).cloned().collect();
+            self.consumer.assign(begun);
+        }
+    }
+
+    /// Commits, if that happens by itself, and leaves the group; a static member is expected back
+    /// and does not leave a classic group. Gives up after `limit`.
+    pub async fn close(self, limit: Duration) -> Result<(), CommitError> {
+        let clock = Arc::clone(&self.client.runtime().clock);
+        let deadline = self.client.now() + limit;
+        let mut result = Ok(());
+        let is_member =
+            matches!(self.membership().state, MemberState::Stable | MemberState::Rebalancing);
+        if self.config.auto_commit.is_some() && is_member {
+            let committed = runtime::timeout(&*clock, limit, self.commit()).await;
+            let timed_out = || ClientError::TimedOut { limit, last: None }.into();
+            result = committed.unwrap_or_else(|_| Err(timed_out()));
+        }
+        let (done, left) = oneshot::channel();
+        self.order(Order::Leave(done)).await;
+        runtime::select! {
+            _ = left => {}
+            () = clock.sleep_until(deadline) => {}
+        }
+        result
+    }
+}
+
+/// An application that polls now.
+struct Polling<'a> {
+    shared: &'a Shared,
+    client: Client,
+}
+
+impl<'a> Polling<'a> {
+    fn begin(shared: &'a Shared, client: &Client) -> Polling<'a> {
+        shared.set_last_poll(None);
+        Polling { shared, client: client.clone() }
+    }
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.shared.set_last_poll(Some(self.client.now()));
+    }
+}

@@ -1,0 +1,78 @@
+//! What a member's task and the application's handle share.
+//!
+//! Invariant: the lock is held for a few words, never while something waits.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use model::Instant;
+use runtime::sync::Notify;
+
+use super::member::{MemberEpoch, MemberState, Membership, Notice};
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// A notice is there.
+    pub(crate) news: Notify,
+}
+
+struct State {
+    notices: VecDeque<Notice>,
+    membership: Membership,
+    /// When the application last polled; `None` while it does.
+    last_poll: Option<Instant>,
+}
+
+impl Shared {
+    pub(crate) fn new(now: Instant) -> Shared {
+        let membership = Membership {
+            state: MemberState::Unsubscribed,
+            member_id: Default::default(),
+            epoch: MemberEpoch::NONE,
+            assignor: None,
+            is_leader: false,
+        };
+        let state = State { notices: VecDeque::new(), membership, last_poll: Some(now) };
+        Shared { state: Mutex::new(state), news: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tell(&self, notice: Notice) {
+        let mut state = self.state();
+        // An application that does not poll may miss generations that changed nothing for it, so
+        // that what waits for it stays bounded by its partitions.
+        if let (Some(Notice::Assign(last)), Notice::Assign(next)) =
+            (state.notices.back_mut(), &notice)
+            && next.partitions.is_empty()
+        {
+            last.epoch = next.epoch;
+            return;
+        }
+        state.notices.push_back(notice);
+        drop(state);
+        self.news.notify_one();
+    }
+
+    pub(crate) fn next_notice(&self) -> Option<Notice> {
+        self.state().notices.pop_front()
+    }
+
+    pub(crate) fn publish(&self, membership: Membership) {
+        self.state().membership = membership;
+    }
+
+    pub(crate) fn membership(&self) -> Membership {
+        self.state().membership.clone()
+    }
+
+    pub(crate) fn last_poll(&self) -> Option<Instant> {
+        self.state().last_poll
+    }
+
+    pub(crate) fn set_last_poll(&self, at: Option<Instant>) {
+        self.state().last_poll = at;
+    }
+}
