@@ -109,8 +109,8 @@ fn load(
     fs::create_dir_all(place)?;
     let server = Server::start_with(peer, place, LOAD_CONFIGS)?;
     let address = server.address();
-    // As many as members, and room for one more: partitions are in one topic.
-    let partitions = members.max(2);
+    // Whoever leaves or is killed has something to give.
+    let partitions = members + 1;
     let mut command = (FRANZ_GO.command)(&address)?;
     let mut driver = Driver::start(&mut command, &place.join("driver.log"), false)?;
     driver.create_topic("load", i32::try_from(partitions)?, &json!({}))?;

@@ -220,3 +220,39 @@ impl CoordinatorLink {
 pub(crate) fn patient(request_timeout: Duration, wait: Duration) -> SendOptions {
     SendOptions::within(request_timeout.max(wait.saturating_add(Duration::from_secs(5))))
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::messages::find_coordinator_response::Coordinator;
+
+    use super::*;
+
+    fn outcome(response: FindCoordinatorResponse) -> Result<String, ErrorCode> {
+        let found = coordinator_of(&"g".into(), response);
+        found.map(|node| format!("{} {}", node.id, node.address())).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn both_forms_of_the_answer_are_understood() {
+        let single =
+            FindCoordinatorResponse { node_id: 3, host: "h".into(), port: 9, ..Default::default() };
+        assert_eq!(outcome(single), Ok("3 h:9".to_owned()));
+        let one = |key: &str, node_id, error_code| Coordinator {
+            key: key.into(),
+            node_id,
+            host: "h".into(),
+            port: 9,
+            error_code,
+            ..Default::default()
+        };
+        let batch = |coordinators| FindCoordinatorResponse { coordinators, ..Default::default() };
+        assert_eq!(outcome(batch(vec![one("x", 1, 0), one("g", 2, 0)])), Ok("2 h:9".to_owned()));
+        let missing = ErrorCode::CoordinatorNotAvailable;
+        assert_eq!(outcome(batch(vec![one("g", -1, missing.code())])), Err(missing));
+        // Somebody else's answer, and none at all.
+        assert_eq!(outcome(batch(vec![one("x", 1, 0)])), Err(missing));
+        let loading = ErrorCode::CoordinatorLoadInProgress.code();
+        let refused = FindCoordinatorResponse { error_code: loading, ..Default::default() };
+        assert_eq!(outcome(refused), Err(ErrorCode::CoordinatorLoadInProgress));
+    }
+}

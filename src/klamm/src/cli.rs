@@ -1,11 +1,14 @@
 //! The command line: commands, options, help.
 
+mod group;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::group::{GroupCommand, GroupDescribe, GroupReset, Place, Scope};
 use crate::commands::start::Start;
 use crate::output::OutputFormat;
 use crate::times::parse_duration;
@@ -77,6 +80,11 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Read records and print them
     Consume(Consume),
+    /// List, describe, reset and delete consumer groups
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
     /// Look into segment files, klamm's or Apache Kafka's
     Log {
         #[command(subcommand)]
@@ -300,14 +308,30 @@ pub(crate) enum CompressionArgument {
 Examples:
   klamm consume greetings --from beginning -n 1
   klamm consume users --from 15m --format '%T %k %v\\n'
-  klamm consume users --from beginning --exit-at-end -o json | jq .value")]
+  klamm consume users --from beginning --exit-at-end -o json | jq .value
+  klamm consume orders --group billing      share the partitions, go on where the group was")]
 pub(crate) struct Consume {
     /// The topic
     pub(crate) topic: String,
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "RECORDS")]
     pub(crate) count: Option<u64>,
-    /// Where to start: `beginning`, `end`, an offset, -N for N before the end, a time
+    /// Read as a member of this group, and commit what was printed
+    #[arg(short, long, value_name = "GROUP", conflicts_with = "partitions")]
+    pub(crate) group: Option<String>,
+    /// How to be a member of it
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PROTOCOL",
+        default_value = "classic",
+        requires = "group"
+    )]
+    pub(crate) group_protocol: GroupProtocolArgument,
+    /// The group.instance.id, for a member that comes back
+    #[arg(long, value_name = "INSTANCE", requires = "group")]
+    pub(crate) group_instance: Option<String>,
+    /// Where to start; in a group, where it has committed nothing (`beginning` or `end`): `beginning`, `end`, an offset, -N for N before the end, a time
     /// (2026-11-23T21:00:00Z) or how long ago (15m, 2h, 7d)
     #[arg(long, value_name = "PLACE", default_value = "end", allow_hyphen_values = true)]
     pub(crate) from: Start,
@@ -326,6 +350,15 @@ pub(crate) struct Consume {
     /// Leave out records of transactions that are open or were aborted
     #[arg(long)]
     pub(crate) read_committed: bool,
+}
+
+/// `--group-protocol`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum GroupProtocolArgument {
+    /// The members divide the partitions
+    Classic,
+    /// The coordinator does (KIP-848)
+    Consumer,
 }
 
 /// `klamm log`.

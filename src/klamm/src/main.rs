@@ -18,6 +18,7 @@ mod times;
 use std::process::ExitCode;
 
 use clap::Parser;
+use runtime_tokio::{RuntimeConfig, StopSignals, TokioRuntime};
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -35,7 +36,14 @@ fn main() -> ExitCode {
             on_runtime(|runtime| commands::produce::run(runtime, global, arguments))
         }
         Command::Consume(arguments) => {
-            on_runtime(|runtime| commands::consume::run(runtime, global, arguments))
+            // A member leaves its group before it ends.
+            let is_member = arguments.group.is_some();
+            on_runtime_with_signals(is_member, |runtime, signals| {
+                commands::consume::run(runtime, global, arguments, signals)
+            })
+        }
+        Command::Group { command } => {
+            on_runtime(|runtime| commands::group::run(runtime, global, command))
         }
         Command::Log { command } => commands::log::run(global.output, command),
         Command::Completions { shell } => commands::completions::run(shell),
@@ -44,6 +52,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Runs an asynchronous command to its end; with `takes_signals` it is told to stop instead of being
+/// stopped.
+fn on_runtime_with_signals<F: Future<Output = Result<(), Failure>>>(
+    takes_signals: bool,
+    command: impl FnOnce(runtime::Runtime, Option<StopSignals>) -> F,
+) -> Result<(), Failure> {
+    let executor = TokioRuntime::new(RuntimeConfig::default())
+        .map_err(|error| Failure::new("start the executor").because(error))?;
+    let signals = takes_signals.then(|| executor.stop_signals()).transpose();
+    let signals = signals.map_err(|error| Failure::new("listen to signals").because(error))?;
+    executor.block_on(command(executor.runtime(), signals))
 }
 
 /// Runs an asynchronous command to its end.

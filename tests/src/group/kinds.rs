@@ -161,12 +161,14 @@ pub static FRANZ_COOPERATIVE: Kind = Kind {
     ..FRANZ_CLASSIC
 };
 
-/// franz-go, consumer protocol.
+/// franz-go, consumer protocol. A static member leaves without its instance id, which is refused, so
+/// its partitions wait for the end of its session.
 pub static FRANZ_CONSUMER: Kind = Kind {
     name: "franz_consumer",
     protocol: Protocol::Consumer,
     assignor: None,
     is_incremental: true,
+    lacks: &["static_member"],
     ..FRANZ_CLASSIC
 };
 

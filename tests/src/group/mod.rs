@@ -24,7 +24,7 @@ use crate::suite::Case;
 
 /// Whether klamm serves the group APIs; until it does, the cases of groups are run against Apache
 /// Kafka alone.
-pub const KLAMM_SERVES_GROUPS: bool = false;
+pub const KLAMM_SERVES_GROUPS: bool = true;
 
 /// After this time without a heartbeat a member is out. The shortest that Kafka's defaults allow.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);

@@ -58,7 +58,7 @@ impl Group {
     fn tombstones(&self, id: &StrBytes) -> Vec<Record> {
         match self {
             Group::Classic(_) => {
-                let key = m::GroupMetadataKey { group: id.clone(), ..Default::default() };
+                let key = m::GroupMetadataKey { group: id.clone() };
                 vec![Record::GroupMetadata { key, value: None }]
             }
             Group::Consumer(group) => group.tombstones(id),

@@ -105,12 +105,12 @@ fn deleting_forgets_ids_that_were_given_out() {
          after 20s, \
          a joins",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s log: g gone
-              0s admin: delete: ok
-              0s a: join: UNKNOWN_MEMBER_ID for a
-             20s a: join: UNKNOWN_MEMBER_ID for a
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s log: g gone
+            0s admin: delete: ok
+            0s a: join: UNKNOWN_MEMBER_ID for a
+            20s a: join: UNKNOWN_MEMBER_ID for a
         "#]],
     );
 }

@@ -325,7 +325,7 @@ impl ClassicGroup {
         let members = self.members.iter();
         let members = members.map(|(id, member)| member.to_record(id, self.protocol.as_ref()));
         Record::GroupMetadata {
-            key: m::GroupMetadataKey { group: group.clone(), ..Default::default() },
+            key: m::GroupMetadataKey { group: group.clone() },
             value: Some(m::GroupMetadataValue {
                 protocol_type: self.protocol_type.clone().unwrap_or_default(),
                 generation: self.generation,

@@ -63,7 +63,7 @@ impl Shard {
         match self.groups.get(&request.group_id) {
             Some(Group::Consumer(group)) if !group.is_empty() => Ok(()),
             Some(Group::Classic(group)) if group.supports_request(request) => Ok(()),
-            Some(Group::Classic(group)) if !self.accepts(group, member) => Ok(()),
+            Some(Group::Classic(group)) if !self.accepts(group, request) => Ok(()),
             Some(Group::Classic(_)) => Err((member.clone(), ErrorCode::InconsistentGroupProtocol)),
             None | Some(Group::Consumer(_)) if !member.is_empty() => {
                 Err((member.clone(), ErrorCode::UnknownMemberId))
@@ -86,7 +86,7 @@ impl Shard {
     ) {
         let id = self.find_or_create_classic_group(&request.group_id, env, out);
         let group = self.classic(&id).expect("the group was found or created");
-        if !self.accepts(group, &request.member_id) {
+        if !self.accepts(group, &request) {
             answer_join_error(
                 from.waiting(),
                 &StrBytes::new(),
@@ -127,10 +127,13 @@ impl Shard {
     }
 
     /// Whether there is room. While members join, those who have joined count: who rejoins last may
-    /// find a full group.
-    fn accepts(&self, group: &ClassicGroup, member: &str) -> bool {
+    /// find a full group. A static member that comes back takes its old place, which Kafka forgets.
+    fn accepts(&self, group: &ClassicGroup, request: &m::JoinGroupRequest) -> bool {
         let max = self.config.classic_group_size_max;
-        let known = group.members.get(member);
+        let instance = request.group_instance_id.as_ref();
+        let before = instance.and_then(|instance| group.static_members.get(instance));
+        let id = before.filter(|_| request.member_id.is_empty()).unwrap_or(&request.member_id);
+        let known = group.members.get(id);
         match group.state {
             ClassicState::Empty => true,
             ClassicState::PreparingRebalance => {

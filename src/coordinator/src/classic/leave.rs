@@ -54,37 +54,34 @@ impl Shard {
         for member in &request.members {
             let result = self.leave_one(id, member, out);
             responses.push(member_response(member, result.as_ref().map(|_| ()).map_err(|e| *e)));
-            left.extend(result.ok());
+            left.extend(result.ok().flatten());
         }
-        if !left.is_empty() {
-            match self.classic(id).map(|group| group.state) {
-                Some(ClassicState::CompletingRebalance | ClassicState::Stable) => {
-                    self.rebalance(id, &left.join(", "), env, out);
-                }
-                Some(ClassicState::PreparingRebalance) => {
-                    self.finish_join_phase_if_due(id, env, out);
-                }
-                Some(ClassicState::Empty) | None => {}
+        match self.classic(id).map(|group| group.state) {
+            Some(ClassicState::CompletingRebalance | ClassicState::Stable) if !left.is_empty() => {
+                self.rebalance(id, &left.join(", "), env, out);
             }
+            _ => self.finish_join_phase_if_due(id, env, out),
         }
         answer_leave(from, ErrorCode::None, responses, out);
     }
 
-    /// Lets one member go; returns what happened, for people.
+    /// Lets one member go; returns what happened, for people. Nothing did when it had only got its
+    /// id: the others need not rejoin, as Kafka has them do.
     fn leave_one(
         &mut self,
         id: &StrBytes,
         member: &MemberIdentity,
         out: &mut Output,
-    ) -> Result<String, ErrorCode> {
+    ) -> Result<Option<String>, ErrorCode> {
         let group = self.classic(id).ok_or(ErrorCode::UnknownMemberId)?;
+        let is_pending = group.pending_joins.contains(&member.member_id);
         let instance = member.group_instance_id.as_deref();
         let member_id = if member.member_id.is_empty() {
             // An admin knows static members by their instance id alone.
             let known = instance.and_then(|instance| group.static_members.get(instance));
             known.ok_or(ErrorCode::UnknownMemberId)?.clone()
         } else {
-            if !group.pending_joins.contains(&member.member_id) {
+            if !is_pending {
                 group.check_member(&member.member_id, instance)?;
             }
             member.member_id.clone()
@@ -94,7 +91,7 @@ impl Shard {
             None | Some("") => String::new(),
             Some(reason) => format!(": {reason}"),
         };
-        Ok(format!("member {member_id} left{because}"))
+        Ok((!is_pending).then(|| format!("member {member_id} left{because}")))
     }
 }
 

@@ -11,10 +11,10 @@
 mod describe;
 mod group;
 mod heartbeat;
-mod join;
-mod leave;
+pub(crate) mod join;
+pub(crate) mod leave;
 mod member;
-mod rebalance;
+pub(crate) mod rebalance;
 mod replay;
 mod static_member;
 mod sync;
@@ -93,7 +93,6 @@ impl Shard {
     }
 
     /// Refuses everything that members wait for: the group is about to change its protocol.
-    #[allow(dead_code)] // For classic groups that become consumer groups.
     pub(crate) fn refuse_waiting_classic_members(
         &mut self,
         id: &str,

@@ -62,7 +62,6 @@ impl Shard {
 
     /// A consumer group became this classic group, whose record is written (KIP-848): its members get
     /// timers, and with a reason they are told to rejoin.
-    #[allow(dead_code)] // For consumer groups that become classic ones.
     pub(crate) fn start_classic_group(
         &mut self,
         id: &str,

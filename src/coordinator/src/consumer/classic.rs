@@ -30,6 +30,10 @@ const MEMBER_ID_REQUIRED_VERSION: i16 = 4;
 /// The first version of JoinGroup's answer whose protocol may be null.
 const NULL_PROTOCOL_VERSION: i16 = 7;
 
+/// The first version of LeaveGroup with many members; before it the one member's error is the
+/// answer's.
+const MANY_LEAVERS_VERSION: i16 = 3;
+
 /// A classic member as its requests are served.
 struct ClassicCaller {
     group_id: StrBytes,
@@ -108,6 +112,7 @@ impl Shard {
             None => false,
         };
         if !downgrade {
+            // A group that is about to become classic leaves a new assignment to its new leader.
             self.update_target(&group_id, env, out);
         }
         let owned = reported(&asked, env.cluster);
@@ -129,8 +134,11 @@ impl Shard {
         self.timers.cancel(&Timer::ConsumerJoin(group_id.clone(), id.clone()));
         self.timers.cancel(&Timer::ConsumerRebalance(group_id.clone(), id.clone()));
         if downgrade {
+            // Without a new epoch everybody's assignment is still good.
+            let is_stale =
+                self.consumer_group(group_id).is_some_and(|it| it.epoch > it.assignment_epoch);
             let reason = format!("only classic members are left since {id} joined");
-            self.downgrade_without(group_id, &[], &reason, env, out);
+            self.downgrade_without(group_id, &[], is_stale.then_some(reason.as_str()), env, out);
         } else {
             let session = Timer::ConsumerSession(group_id.clone(), id.clone());
             self.timers.set(session, env.now + from_ms(request.session_timeout_ms));
@@ -352,7 +360,10 @@ impl Shard {
             };
             self.fence_members(&group_id, &leavers, reason, env, out);
         }
-        let response = m::LeaveGroupResponse { members, ..Default::default() };
+        let mut response = m::LeaveGroupResponse { members, ..Default::default() };
+        if from.api_version < MANY_LEAVERS_VERSION {
+            response.error_code = response.members.pop().map_or(0, |member| member.error_code);
+        }
         out.answer(from.ticket, Response::LeaveGroup(response));
     }
 

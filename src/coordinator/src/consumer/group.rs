@@ -63,6 +63,12 @@ pub(super) struct Pattern {
 }
 
 impl ConsumerGroup {
+    /// A group without anything. Its epochs are 1, as in Kafka since 4.1: 0 is the epoch of one who
+    /// joins and of nobody else.
+    pub(super) fn new() -> ConsumerGroup {
+        ConsumerGroup { epoch: 1, assignment_epoch: 1, ..Default::default() }
+    }
+
     pub(super) fn members(&self) -> &BTreeMap<StrBytes, Member> {
         &self.members
     }
@@ -195,16 +201,16 @@ impl ConsumerGroup {
         for topic in &subscription.topics {
             *self.topic_uses.entry(topic.clone()).or_default() += 1;
         }
-        for pattern in subscription.pattern() {
+        if let Some(pattern) = subscription.pattern() {
             *self.pattern_uses.entry(pattern.clone()).or_default() += 1;
         }
-        for assignor in &subscription.assignor {
+        if let Some(assignor) = &subscription.assignor {
             *self.assignor_uses.entry(assignor.clone()).or_default() += 1;
         }
-        for instance in &subscription.instance_id {
+        if let Some(instance) = &subscription.instance_id {
             self.statics.insert(instance.clone(), id.detached());
         }
-        for classic in &subscription.classic {
+        if let Some(classic) = &subscription.classic {
             self.classic_count += 1;
             for protocol in &classic.supported_protocols {
                 *self.protocol_uses.entry(protocol.name.clone()).or_default() += 1;
@@ -216,19 +222,19 @@ impl ConsumerGroup {
         for topic in &subscription.topics {
             count_down(&mut self.topic_uses, topic);
         }
-        for pattern in subscription.pattern() {
+        if let Some(pattern) = subscription.pattern() {
             count_down(&mut self.pattern_uses, pattern);
         }
-        for assignor in &subscription.assignor {
+        if let Some(assignor) = &subscription.assignor {
             count_down(&mut self.assignor_uses, assignor);
         }
-        for instance in &subscription.instance_id {
+        if let Some(instance) = &subscription.instance_id {
             // A static member that was replaced has lost its place to the new one already.
             if self.statics.get(instance).is_some_and(|holder| holder == id) {
                 self.statics.remove(instance);
             }
         }
-        for classic in &subscription.classic {
+        if let Some(classic) = &subscription.classic {
             self.classic_count -= 1;
             for protocol in &classic.supported_protocols {
                 count_down(&mut self.protocol_uses, &protocol.name);

@@ -143,11 +143,7 @@ impl Shard {
         let id = request.group_id.as_str();
         match self.groups.get_key_value(id) {
             None if is_joining => {
-                refuse_full(
-                    &ConsumerGroup::default(),
-                    request,
-                    self.config.consumer_group_size_max,
-                )?;
+                refuse_full(&ConsumerGroup::new(), request, self.config.consumer_group_size_max)?;
                 Ok(request.group_id.detached())
             }
             None => Err(Refusal::group_not_found(id)),
@@ -170,7 +166,7 @@ impl Shard {
         request: &Request,
         env: &mut Env<'_>,
     ) -> Result<Seat, Refusal> {
-        let unborn = ConsumerGroup::default();
+        let unborn = ConsumerGroup::new();
         let group = self.consumer_group(group_id).unwrap_or(&unborn);
         let seat = match &request.instance_id {
             None => dynamic_seat(group, group_id, request, env)?,

@@ -94,7 +94,7 @@ impl Shard {
             self.cancel_consumer_timers(group_id, id);
         }
         if self.may_downgrade_without(group_id, ids) {
-            self.downgrade_without(group_id, ids, &reason, env, out);
+            self.downgrade_without(group_id, ids, Some(&reason), env, out);
             return;
         }
         for id in ids {

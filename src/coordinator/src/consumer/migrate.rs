@@ -11,7 +11,6 @@ use protocol::messages as m;
 use protocol::messages::consumer_group_member_metadata_value as metadata;
 use protocol::{ErrorCode, StrBytes};
 
-use crate::call::Response;
 use crate::classic::{ClassicGroup, ClassicMember, MemberProtocol};
 use crate::cluster::Cluster;
 use crate::group::Group;
@@ -41,7 +40,7 @@ impl Shard {
     ) -> Result<(), Refusal> {
         let Some(Group::Classic(group)) = self.groups.get(group_id) else { return Ok(()) };
         let consumer = if group.members.is_empty() {
-            ConsumerGroup::default()
+            ConsumerGroup::new()
         } else {
             self.check_upgrade(group_id, group)?;
             converted(group_id, group, env.cluster)?
@@ -50,11 +49,10 @@ impl Shard {
         if consumer.members().len() >= size_max && consumer.member(joiner).is_none() {
             return Err(Refusal::group_full(size_max));
         }
-        let group = group.clone();
-        recall(&group, out);
-        self.cancel_classic_timers(group_id, &group);
+        // They will rejoin, and find the consumer group.
+        self.refuse_waiting_classic_members(group_id, ErrorCode::RebalanceInProgress, out);
         let end = Record::GroupMetadata {
-            key: m::GroupMetadataKey { group: group_id.clone(), ..Default::default() },
+            key: m::GroupMetadataKey { group: group_id.clone() },
             value: None,
         };
         self.write(end, out);
@@ -81,17 +79,6 @@ impl Shard {
             return Ok(());
         };
         Err(cannot_upgrade(group_id, why))
-    }
-
-    fn cancel_classic_timers(&mut self, group_id: &StrBytes, group: &ClassicGroup) {
-        self.timers.cancel(&Timer::ClassicJoin(group_id.clone()));
-        self.timers.cancel(&Timer::ClassicSync(group_id.clone()));
-        for id in group.members.keys() {
-            self.timers.cancel(&Timer::ClassicSession(group_id.clone(), id.clone()));
-        }
-        for id in &group.pending_joins {
-            self.timers.cancel(&Timer::ClassicPending(group_id.clone(), id.clone()));
-        }
     }
 
     /// Whether only classic members are left without these, and the group may become classic.
@@ -121,13 +108,13 @@ impl Shard {
             && group.members().len() <= self.config.classic_group_size_max
     }
 
-    /// Makes the group, without some members, a classic one. The others are told to rejoin, and keep
-    /// what they shall own until they have.
+    /// Makes the group, without some members, a classic one. The others keep what they shall own; with
+    /// a reason they are told to rejoin.
     pub(super) fn downgrade_without(
         &mut self,
         group_id: &StrBytes,
         leavers: &[StrBytes],
-        reason: &str,
+        reason: Option<&str>,
         env: &mut Env<'_>,
         out: &mut Output,
     ) {
@@ -144,7 +131,7 @@ impl Shard {
             self.write(tombstone, out);
         }
         self.write(classic.to_record(group_id), out);
-        self.start_classic_group(group_id, Some(reason), env, out);
+        self.start_classic_group(group_id, reason, env, out);
     }
 }
 
@@ -154,37 +141,14 @@ fn cannot_upgrade(group_id: &str, why: &str) -> Refusal {
     Refusal::new(ErrorCode::GroupIdNotFound, message)
 }
 
-/// Who waits for a join phase or an assignment is told to rejoin, and will find the consumer group.
-fn recall(group: &ClassicGroup, out: &mut Output) {
-    let error_code = ErrorCode::RebalanceInProgress.code();
-    for (id, member) in &group.members {
-        if let Some(waiting) = member.awaiting_join {
-            // Versions before 7 can not say that there is no protocol.
-            let protocol_name = (waiting.api_version < 7).then(StrBytes::new);
-            let response = m::JoinGroupResponse {
-                error_code,
-                generation_id: -1,
-                member_id: id.clone(),
-                protocol_name,
-                ..Default::default()
-            };
-            out.answer(waiting.ticket, Response::JoinGroup(response));
-        }
-        if let Some(waiting) = member.awaiting_sync {
-            let response = m::SyncGroupResponse { error_code, ..Default::default() };
-            out.answer(waiting.ticket, Response::SyncGroup(response));
-        }
-    }
-}
-
 /// The consumer group with a classic group's members, each with what it was last given.
-fn converted(
+pub(super) fn converted(
     group_id: &str,
     group: &ClassicGroup,
     cluster: &dyn Cluster,
 ) -> Result<ConsumerGroup, Refusal> {
     let malformed = || cannot_upgrade(group_id, "the embedded consumer protocol is malformed");
-    let mut consumer = ConsumerGroup::default();
+    let mut consumer = ConsumerGroup::new();
     consumer.epoch = group.generation;
     consumer.assignment_epoch = group.generation;
     for (id, member) in &group.members {

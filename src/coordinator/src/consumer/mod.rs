@@ -34,6 +34,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+use model::TopicId;
 use protocol::{ErrorCode, StrBytes};
 
 use crate::group::Group;
@@ -70,12 +71,13 @@ impl ConsumerGroup {
         self.reads(topic)
     }
 
-    /// Whether this member in this epoch may commit (`ConsumerGroup.validateOffsetCommit`). An
+    /// Whether this member in this epoch may commit (`ConsumerGroup.validateOffsetCommit`). In an
+    /// epoch before its own, [`ConsumerGroup::check_commit_of_partition`] has the last word. An
     /// instance id changes nothing: the member id of a static member is checked like any other.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownMemberId`], [`ErrorCode::UnsupportedVersion`], and for another epoch than
-    /// the member's [`ErrorCode::StaleMemberEpoch`] or, when it is classic,
+    /// [`ErrorCode::UnknownMemberId`], [`ErrorCode::UnsupportedVersion`], and for an epoch that the
+    /// member has not reached [`ErrorCode::StaleMemberEpoch`] or, when it is classic,
     /// [`ErrorCode::IllegalGeneration`].
     pub(crate) fn check_offset_commit(
         &self,
@@ -92,7 +94,32 @@ impl ConsumerGroup {
         if !known.is_classic() && api_version < COMMIT_VERSION_MIN {
             return Err(ErrorCode::UnsupportedVersion);
         }
-        check_epoch(known, epoch)
+        if epoch > known.current.epoch { Err(stale_epoch(known)) } else { Ok(()) }
+    }
+
+    /// Whether a member that may commit in this epoch may commit for this partition: it has had it
+    /// since that epoch or longer (KIP-1251). A commit under way does not fail because the group has
+    /// moved on.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StaleMemberEpoch`] or, when the member is classic, [`ErrorCode::IllegalGeneration`].
+    pub(crate) fn check_commit_of_partition(
+        &self,
+        member: &str,
+        epoch: i32,
+        topic: TopicId,
+        partition: i32,
+    ) -> Result<(), ErrorCode> {
+        let Some(known) = self.member(member) else { return Ok(()) };
+        let current = &known.current;
+        let held_since = [&current.assigned, &current.revoking]
+            .into_iter()
+            .find_map(|owned| owned.get(&topic)?.get(&partition));
+        match held_since {
+            _ if epoch == current.epoch => Ok(()),
+            Some(since) if epoch >= *since => Ok(()),
+            _ => Err(stale_epoch(known)),
+        }
     }
 
     /// Whether this member in this epoch may read offsets (`ConsumerGroup.validateOffsetFetch`).
@@ -132,13 +159,11 @@ impl ConsumerGroup {
 }
 
 fn check_epoch(member: &member::Member, epoch: i32) -> Result<(), ErrorCode> {
-    if member.current.epoch == epoch {
-        Ok(())
-    } else if member.is_classic() {
-        Err(ErrorCode::IllegalGeneration)
-    } else {
-        Err(ErrorCode::StaleMemberEpoch)
-    }
+    if member.current.epoch == epoch { Ok(()) } else { Err(stale_epoch(member)) }
+}
+
+fn stale_epoch(member: &member::Member) -> ErrorCode {
+    if member.is_classic() { ErrorCode::IllegalGeneration } else { ErrorCode::StaleMemberEpoch }
 }
 
 impl Shard {

@@ -6,9 +6,13 @@
 use std::collections::BTreeSet;
 
 use protocol::StrBytes;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::cluster::Cluster;
+
+/// How large a compiled pattern may be, in bytes: members send them, and names have at most 249
+/// characters.
+const COMPILED_SIZE_MAX: usize = 1 << 20;
 
 /// A pattern that matches whole names.
 ///
@@ -16,11 +20,11 @@ use crate::cluster::Cluster;
 /// What is wrong with it, for a person.
 pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
     // The pattern alone is tried first: parentheses that do not match could do so inside the group.
-    Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z"))).map_err(|err| {
-        match err {
-            regex::Error::Syntax(text) => last_line(&text),
-            err => err.to_string(),
-        }
+    let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(COMPILED_SIZE_MAX).build();
+    let whole = build(pattern).and_then(|_| build(&format!(r"\A(?:{pattern})\z")));
+    whole.map_err(|err| match err {
+        regex::Error::Syntax(text) => last_line(&text),
+        err => err.to_string(),
     })
 }
 
@@ -56,5 +60,6 @@ mod tests {
             assert!(compile(pattern).is_err(), "{pattern}");
         }
         assert_eq!(compile("[").unwrap_err(), "unclosed character class");
+        assert!(compile(r"\w{9}{99}{99}").is_err(), "too large");
     }
 }

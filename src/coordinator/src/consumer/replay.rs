@@ -86,11 +86,11 @@ impl Shard {
             Record::ConsumerGroupTargetAssignmentMember { key, .. } => {
                 group.target.remove(&key.member_id);
             }
-            Record::ConsumerGroupCurrentMemberAssignment { key, .. } => {
-                if group.member(&key.member_id).is_some() {
-                    let gone = Current { epoch: EPOCH_LEAVING, ..Default::default() };
-                    group.set_current(&key.member_id, gone);
-                }
+            Record::ConsumerGroupCurrentMemberAssignment { key, .. }
+                if group.member(&key.member_id).is_some() =>
+            {
+                let gone = Current { epoch: EPOCH_LEAVING, ..Default::default() };
+                group.set_current(&key.member_id, gone);
             }
             Record::ConsumerGroupRegularExpression { key, .. } => {
                 group.patterns.remove(&key.regular_expression);
@@ -103,7 +103,7 @@ impl Shard {
     /// its end is written in front of the consumer group's beginning.
     fn consumer_group_of_record(&mut self, id: &StrBytes) -> &mut ConsumerGroup {
         if !matches!(self.groups.get(id), Some(Group::Consumer(_))) {
-            self.groups.insert(id.detached(), Group::Consumer(ConsumerGroup::default()));
+            self.groups.insert(id.detached(), Group::Consumer(ConsumerGroup::new()));
         }
         match self.groups.get_mut(id) {
             Some(Group::Consumer(group)) => group,

@@ -138,7 +138,7 @@ impl Shard {
         env: &mut Env<'_>,
         out: &mut Output,
     ) {
-        let unborn = ConsumerGroup::default();
+        let unborn = ConsumerGroup::new();
         let group = self.consumer_group(group_id).unwrap_or(&unborn);
         let (epoch, has_old_record) = (group.epoch + 1, group.has_partition_metadata);
         let topics = group.existing_topics(env.cluster);
@@ -203,11 +203,14 @@ impl Shard {
             return;
         }
         let interval = env.cluster.consumer_group_settings(group_id).assignment_interval;
-        let age = from_millis(env.wall.millis_since(group.assigned_at));
         let timer = Timer::ConsumerAssignment(group_id.clone());
-        if group.assigned_at.0 > 0 && age < interval {
-            self.timers.set_if_absent(timer, env.now + (interval - age));
-            return;
+        // Without a time, nobody knows when the last one was made: Kafka before 4.3 wrote none.
+        if group.assigned_at.0 > 0 {
+            let age = from_millis(env.wall.millis_since(group.assigned_at));
+            if age < interval {
+                self.timers.set_if_absent(timer, env.now + (interval - age));
+                return;
+            }
         }
         let epoch = group.epoch;
         let targets = changed_targets(group, group.preferred_assignor(&self.config), env.cluster);

@@ -31,7 +31,9 @@ impl Shard {
         for topic in &request.topics {
             let mut partitions = Vec::new();
             for partition in &topic.partitions {
-                let result = check.and_then(|()| self.check_metadata(partition));
+                let result = check
+                    .and_then(|()| self.check_assignment(&request, topic.topic_id, partition))
+                    .and_then(|()| self.check_metadata(partition));
                 if result.is_ok() {
                     let record = commit_record(&request, topic, partition, env);
                     self.write(record, out);
@@ -72,6 +74,21 @@ impl Shard {
                 group.check_offset_commit(member, instance, generation, api_version)
             }
         }
+    }
+
+    /// A member of a consumer group may be an epoch behind for what it still has (KIP-1251).
+    fn check_assignment(
+        &self,
+        request: &m::OffsetCommitRequest,
+        topic: model::TopicId,
+        partition: &OffsetCommitRequestPartition,
+    ) -> Result<(), ErrorCode> {
+        let Some(Group::Consumer(group)) = self.groups.get(&request.group_id) else {
+            return Ok(());
+        };
+        let epoch = request.generation_id_or_member_epoch;
+        let partition = partition.partition_index;
+        group.check_commit_of_partition(&request.member_id, epoch, topic, partition)
     }
 
     /// Kafka counts the code units of Java's text.

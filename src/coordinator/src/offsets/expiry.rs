@@ -37,17 +37,16 @@ impl Shard {
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         let before = out.records.len();
         for id in ids {
-            if TOMBSTONES_MAX <= out.records.len() - before {
-                self.timers.set(Timer::OffsetExpiry, env.now + NEXT_RUN);
-                return;
-            }
-            let room = TOMBSTONES_MAX - (out.records.len() - before);
+            let room = TOMBSTONES_MAX.saturating_sub(out.records.len() - before);
             for record in self.expired_offsets(&id, env.wall, room) {
                 self.write(record, out);
             }
-            if self.is_group_useless(&id) {
+            if 0 < room && self.is_group_useless(&id) {
                 self.write_group_tombstones(&id, out);
             }
+        }
+        if TOMBSTONES_MAX <= out.records.len() - before {
+            self.timers.set(Timer::OffsetExpiry, env.now + NEXT_RUN);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Committed offsets of all groups of a shard.
 //!
 //! In: commits and questions, records. Out: records and answers. An offset belongs to a topic's
-//! identity: when another topic takes the name, it is worth nothing (KIP-1180).
+//! identity: when another topic takes the name, it is worth nothing.
 //!
 //! Invariant: a group that has offsets is in the shard's table. One that only ever had offsets is a
 //! classic group without protocol type, a "simple" one, and is not in the log by itself.
@@ -39,7 +39,7 @@ pub(crate) struct Committed {
     pub(crate) committed_at: Timestamp,
     /// When the client wants it forgotten; only OffsetCommit 2 to 4 can say so.
     pub(crate) expires_at: Option<Timestamp>,
-    /// The topic; zero when it was not known, or the value is from before Kafka 4.1.
+    /// The topic; zero when it was not known, or the value is of a version before 4.
     pub(crate) topic_id: TopicId,
 }
 

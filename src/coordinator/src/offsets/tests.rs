@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use protocol::StrBytes;
+use protocol::messages as m;
 
 use crate::config::Config;
-use crate::script::{check, check_with};
+use crate::record::Record;
+use crate::script::{World, check, check_with};
 
 #[test]
 fn whoever_is_in_no_group_commits() {
@@ -89,15 +92,15 @@ fn commits_are_signs_of_life() {
          a beats, \
          after 10s",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-             11s log: g t-0 at 3
-             11s a: commit: ok
-             19s a: beat: ok
-             29s log: g generation 2
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            11s log: g t-0 at 3
+            11s a: commit: ok
+            19s a: beat: ok
+            29s log: g generation 2
         "#]],
     );
 }
@@ -150,15 +153,15 @@ fn offsets_of_empty_groups_expire_from_when_they_emptied() {
          after 10m, \
          admin lists",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-              3s log: g t-0 at 5
-              3s a: commit: ok
-              9s log: g generation 2
-              9s a: leave: ok ok
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g t-0 at 5
+            3s a: commit: ok
+            9s log: g generation 2
+            9s a: leave: ok ok
             518409s admin: offsets: ok t-0@5
             605400s log: g t-0 gone
             605400s log: g gone
@@ -178,8 +181,8 @@ fn offsets_of_simple_groups_expire_from_their_commit() {
          admin fetches, \
          after 3d",
         expect![[r#"
-              0s log: g t-0 at 5
-              0s a: commit: ok
+            0s log: g t-0 at 5
+            0s a: commit: ok
             259200s log: g t-1 at 5
             259200s a: commit: ok
             604800s log: g t-0 gone
@@ -198,10 +201,10 @@ fn a_retention_of_its_own() {
          after 1h, \
          admin fetches",
         expect![[r#"
-              0s log: g t-0 at 5 until 3600000 ms
-              0s a: commit: ok
-              0s log: g t-1 at 5
-              0s a: commit: ok
+            0s log: g t-0 at 5 until 3600000 ms
+            0s a: commit: ok
+            0s log: g t-1 at 5
+            0s a: commit: ok
             3600s log: g t-0 gone
             3600s admin: offsets: ok t-1@5
         "#]],
@@ -219,14 +222,14 @@ fn a_stable_group_keeps_what_it_reads() {
          a commits t-0@5 u-0@6, \
          after 10m",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-              3s log: g t-0 at 5
-              3s log: g u-0 at 6
-              3s a: commit: ok ok
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g t-0 at 5
+            3s log: g u-0 at 6
+            3s a: commit: ok ok
             600s log: g u-0 gone
         "#]],
     );
@@ -241,25 +244,27 @@ fn nothing_expires_while_members_join() {
          after 3s, \
          a syncs a:x, \
          a commits t-0@5 u-0@6, \
-         b joins session=1800 rebalance=1800, \
+         b joins v=3 rebalance=1800, \
          after 10m, \
          admin fetches, \
          a joins topics=t session=1800, \
-         b joins session=1800 rebalance=1800",
+         a syncs a:x, \
+         after 10m",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-              3s log: g t-0 at 5
-              3s log: g u-0 at 6
-              3s a: commit: ok ok
-              3s b: join: MEMBER_ID_REQUIRED for b
-            600s log: g u-0 gone
-            603s admin: offsets: ok t-0@5
-            603s a: a in generation 2 by range led by a of [a b]
-            603s b: b in generation 2 by range led by a of []
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g t-0 at 5
+            3s log: g u-0 at 6
+            3s a: commit: ok ok
+            303s b: join: UNKNOWN_MEMBER_ID
+            603s admin: offsets: ok t-0@5 u-0@6
+            603s a: a in generation 2 by range led by a of [a]
+            603s log: g generation 2 a:x
+            603s a: reads x
+            1200s log: g u-0 gone
         "#]],
     );
 }
@@ -275,13 +280,13 @@ fn nothing_of_other_protocol_types_expires_while_they_run() {
          a commits u-0@6, \
          after 30m",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-              3s log: g u-0 at 6
-              3s a: commit: ok
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g u-0 at 6
+            3s a: commit: ok
             1803s log: g generation 2
         "#]],
     );
@@ -299,13 +304,13 @@ fn subscriptions_that_are_not_understood_keep_everything() {
          after 20m, \
          admin forgets u-0",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-              3s log: g u-0 at 6
-              3s a: commit: ok
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g u-0 at 6
+            3s a: commit: ok
             1203s admin: forget: ok GROUP_SUBSCRIBED_TO_TOPIC
         "#]],
     );
@@ -320,8 +325,8 @@ fn groups_somebody_is_about_to_join_stay() {
          a joins, \
          after 3s",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
             600s admin: list: g//Empty/Classic
             603s a: a in generation 1 by range led by a of [a]
         "#]],
@@ -429,4 +434,26 @@ fn a_load_drops_offsets_of_topics_that_are_others_now() {
               0s admin: offsets: ok u-0@6 w-0@7
         "#]],
     );
+}
+
+#[test]
+fn more_than_one_batch_of_tombstones_takes_several_runs() {
+    let config = Config { offsets_retention: Duration::from_secs(60), ..Config::default() };
+    let mut world = World::new(config);
+    world.run(|shard, _, out| {
+        for partition in 0..10_002 {
+            let (group, topic) = (StrBytes::from_static("g"), StrBytes::from_static("t"));
+            let key = m::OffsetCommitKey { group, topic, partition };
+            let value = Some(m::OffsetCommitValue::default());
+            shard.write(Record::OffsetCommit { key, value }, out);
+        }
+    });
+    world.play("after 10m");
+    let counts = |world: &World| {
+        let gone = |record: &&Record| matches!(record, Record::OffsetCommit { value: None, .. });
+        (world.records.iter().filter(gone).count(), world.shard.groups.len())
+    };
+    assert_eq!(counts(&world), (10_000, 1));
+    world.play("after 1s");
+    assert_eq!(counts(&world), (10_002, 0));
 }

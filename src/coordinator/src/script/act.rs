@@ -303,7 +303,7 @@ impl World {
     /// A member id is called by the client that is told it first.
     pub(crate) fn name_member(&mut self, answer: &Answer) {
         let Response::JoinGroup(response) = &answer.response else { return };
-        let (who, _) = &self.open[&answer.ticket];
+        let who = &self.open[&answer.ticket].who;
         if response.member_id.is_empty() || self.names.contains_key(&response.member_id) {
             return;
         }

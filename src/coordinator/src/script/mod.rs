@@ -19,7 +19,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use expect_test::Expect;
 use model::{Instant, Timestamp, TopicId, Uuid};
-use protocol::StrBytes;
+use protocol::messages as m;
+use protocol::{Encode, StrBytes, Writer};
 
 use crate::call::{Answer, Call, Request, Response, Ticket};
 use crate::classic::ClassicState;
@@ -83,6 +84,15 @@ pub(crate) struct Client {
     pub(crate) members: Vec<StrBytes>,
 }
 
+/// A call that is not answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) who: String,
+    /// Whom it was made as, if that matters.
+    pub(crate) member: StrBytes,
+    pub(crate) api_version: i16,
+}
+
 /// A shard, its log, its clients and its time.
 pub(crate) struct World {
     pub(crate) config: Arc<Config>,
@@ -93,8 +103,8 @@ pub(crate) struct World {
     pub(crate) records: Vec<Record>,
     pub(crate) now: Instant,
     pub(crate) clients: BTreeMap<String, Client>,
-    /// Calls that are not answered: who made them, and as which member.
-    pub(crate) open: BTreeMap<Ticket, (String, StrBytes)>,
+    /// Calls that are not answered.
+    pub(crate) open: BTreeMap<Ticket, Open>,
     /// Names of member ids.
     pub(crate) names: BTreeMap<StrBytes, String>,
     /// What happened.
@@ -137,7 +147,7 @@ impl World {
             Request::SyncGroup(request) => request.member_id.clone(),
             _ => StrBytes::new(),
         };
-        self.open.insert(ticket, (who.to_owned(), member));
+        self.open.insert(ticket, Open { who: who.to_owned(), member, api_version });
         let call = Call {
             ticket,
             api_version,
@@ -212,7 +222,9 @@ impl World {
 
     fn take_answer(&mut self, Answer { ticket, response }: Answer) {
         let call = self.open.remove(&ticket);
-        let (who, member) = call.expect("an answer to an open call, and only one");
+        let Open { who, member, api_version } =
+            call.expect("an answer to an open call, and only one");
+        check_encoding(&response, api_version);
         self.check_assignment(&member, &response);
         self.learn(&who, &response);
         self.tell_answer(&who, &response);
@@ -236,7 +248,7 @@ impl World {
     }
 
     pub(crate) fn tell(&mut self, line: &str) {
-        writeln!(self.told, "{:>3}s {line}", self.now.0 / 1_000_000_000).unwrap();
+        writeln!(self.told, "{}s {line}", self.now.0 / 1_000_000_000).unwrap();
     }
 
     /// A shard that loads the log knows what this one knows.
@@ -303,4 +315,35 @@ pub(crate) fn topic_id(number: u8) -> TopicId {
     let mut bytes = [0; 16];
     bytes[15] = number;
     Uuid(bytes)
+}
+
+/// An answer can be said in the version that was asked in.
+fn check_encoding(response: &Response, version: i16) {
+    let mut writer = Writer::new();
+    let result = match response {
+        Response::JoinGroup(response) => response.encode(&mut writer, version),
+        Response::SyncGroup(response) => response.encode(&mut writer, version),
+        Response::Heartbeat(response) => response.encode(&mut writer, version),
+        Response::LeaveGroup(response) => response.encode(&mut writer, version),
+        Response::OffsetCommit(response) => response.encode(&mut writer, version),
+        Response::OffsetDelete(response) => response.encode(&mut writer, version),
+        Response::DescribeGroup(group) => {
+            let groups = vec![group.clone()];
+            let response = m::DescribeGroupsResponse { groups, ..Default::default() };
+            response.encode(&mut writer, version)
+        }
+        Response::OffsetFetch(group) => {
+            let groups = vec![group.clone()];
+            let response = m::OffsetFetchResponse { groups, ..Default::default() };
+            response.encode(&mut writer, version)
+        }
+        Response::ListGroups(groups) => {
+            let groups = groups.clone();
+            m::ListGroupsResponse { groups, ..Default::default() }.encode(&mut writer, 5)
+        }
+        Response::DeleteGroup(_)
+        | Response::DescribeConsumerGroup(_)
+        | Response::ConsumerGroupHeartbeat(_) => Ok(()),
+    };
+    assert_eq!(result, Ok(()));
 }

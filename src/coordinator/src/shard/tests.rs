@@ -91,7 +91,7 @@ fn joined(answer: &Response) -> Option<&m::JoinGroupResponse> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_histories_keep_the_rules(

@@ -11,6 +11,7 @@ use client::{
 use model::{Offset, PartitionIndex, Timestamp};
 use protocol::StrBytes;
 use runtime::Runtime;
+use runtime_tokio::StopSignals;
 use serde_json::{Map, Value};
 
 use super::format::Format;
@@ -22,16 +23,22 @@ use crate::failure::Failure;
 use crate::output::OutputFormat;
 
 /// How long one poll waits before the loop looks around.
-const POLL: Duration = Duration::from_millis(500);
+pub(super) const POLL: Duration = Duration::from_millis(500);
 
-/// Runs the command.
+/// Runs the command; as a member of a group, until one of `signals` comes.
 pub(crate) async fn run(
     runtime: Runtime,
     global: Global,
     arguments: Consume,
+    signals: Option<StopSignals>,
 ) -> Result<(), Failure> {
     let format = Format::parse(&arguments.format).map_err(Failure::usage)?;
+    let reset = super::consume_group::reset_of(&arguments)?;
     let client = connect(&runtime, &global).await?;
+    if let Some(signals) = signals {
+        let reader = super::consume_group::Reader { client, format, output: global.output };
+        return reader.run(arguments, reset, signals).await;
+    }
     let partitions = partitions(&client, &arguments).await?;
     let isolation = match arguments.read_committed {
         true => IsolationLevel::ReadCommitted,
@@ -64,7 +71,10 @@ pub(crate) async fn run(
 }
 
 /// The partitions to read.
-async fn partitions(client: &Client, arguments: &Consume) -> Result<Vec<TopicPartition>, Failure> {
+pub(super) async fn partitions(
+    client: &Client,
+    arguments: &Consume,
+) -> Result<Vec<TopicPartition>, Failure> {
     let name = StrBytes::from(arguments.topic.as_str());
     let topic = match client.topic(&name, false).await {
         Ok(topic) => topic,
@@ -120,7 +130,7 @@ async fn starts(
 }
 
 /// One offset of each partition; the end where no record is young enough.
-async fn lookup(
+pub(super) async fn lookup(
     client: &Client,
     partitions: &[TopicPartition],
     spec: OffsetSpec,
@@ -160,7 +170,7 @@ fn reached(goals: &mut Option<BTreeMap<TopicPartition, Offset>>, consumer: &Cons
     !goals.iter().any(|(at, end)| open(at, end))
 }
 
-fn print_records(
+pub(super) fn print_records(
     records: &[ConsumerRecord],
     format: &Format,
     output: OutputFormat,

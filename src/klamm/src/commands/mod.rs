@@ -2,7 +2,9 @@
 
 pub(crate) mod completions;
 pub(crate) mod consume;
+mod consume_group;
 mod format;
+pub(crate) mod group;
 mod lines;
 pub(crate) mod log;
 mod log_verify;

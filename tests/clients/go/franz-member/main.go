@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -45,6 +46,7 @@ func options(m *driver.Member) []kgo.Opt {
 	millis := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	options := []kgo.Opt{
 		kgo.SeedBrokers(m.Bootstrap),
+		kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelInfo, nil)),
 		kgo.ConsumerGroup(o.Group),
 		kgo.ClientID(o.ClientID),
 		kgo.ConsumeTopics(o.Topics...),

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,19 +85,21 @@ func (m *consumer) heartbeat(full bool) (bool, error) {
 	case code != nil:
 		return false, code
 	}
+	before := m.partitions
 	m.load.update(func() {
 		m.epoch = beat.MemberEpoch
 		if beat.Assignment != nil {
 			m.take(beat.Assignment.Topics)
 		}
 	})
-	return beat.Assignment != nil, nil
+	// Whoever tells everything is told everything, also what he knows.
+	return !slices.Equal(before, m.partitions), nil
 }
 
 func (m *consumer) take(topics []kmsg.ConsumerGroupHeartbeatResponseAssignmentTopic) {
 	m.partitions, m.owned = nil, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	for _, topic := range topics {
-		m.partitions = append(m.partitions, topic.Partitions...)
+		m.partitions = append(m.partitions, slices.Sorted(slices.Values(topic.Partitions))...)
 		owned := kmsg.NewConsumerGroupHeartbeatRequestTopic()
 		owned.TopicID, owned.Partitions = topic.TopicID, topic.Partitions
 		m.owned = append(m.owned, owned)

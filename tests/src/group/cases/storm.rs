@@ -43,7 +43,6 @@ fn run(lab: &Lab, server: &mut Server, name: &str, kinds: [&'static Kind; 2]) ->
         Some(seed) => seed,
         None => u64::from(std::process::id()),
     };
-    println!("KLAMM_TEST_SEED={seed}");
     let address = server.address();
     let start = |what: &str| -> Result<Driver> {
         let log = lab.path().join(format!("{name}-{what}.log"));

@@ -114,9 +114,9 @@ fn ids_that_are_not_used_are_forgotten() {
          after 11s, \
          a joins",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-             11s a: join: UNKNOWN_MEMBER_ID for a (null protocol)
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            11s a: join: UNKNOWN_MEMBER_ID for a (null protocol)
         "#]],
     );
 }
@@ -132,13 +132,13 @@ fn a_pending_member_is_waited_for() {
          after 9s, \
          after 1s",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-              3s b: join: MEMBER_ID_REQUIRED for b
-             13s a: a in generation 2 by range led by a of [a]
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s b: join: MEMBER_ID_REQUIRED for b
+            13s a: a in generation 2 by range led by a of [a]
         "#]],
     );
 }
@@ -151,9 +151,9 @@ fn version_0_has_one_timeout_for_both() {
          b joins v=0 session=10, \
          after 10s",
         expect![[r#"
-              0s log: g generation 0
-              3s a: a in generation 1 by range led by a of [a]
-             13s b: b in generation 2 by range led by b of [b]
+            0s log: g generation 0
+            3s a: a in generation 1 by range led by a of [a]
+            13s b: b in generation 2 by range led by b of [b]
         "#]],
     );
 }
@@ -264,11 +264,11 @@ fn new_members_that_wait_too_long_are_dropped() {
          after 10s, \
          a joins",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
             293s a: beat: REBALANCE_IN_PROGRESS
             303s b: join: UNKNOWN_MEMBER_ID
             303s a: a in generation 2 by range led by a of [a]
@@ -392,6 +392,24 @@ fn most_votes_win() {
               6s a: a in generation 1 by q led by a of [a b c]
               6s b: b in generation 1 by q led by a of []
               6s c: c in generation 1 by q led by a of []
+        "#]],
+    );
+}
+
+#[test]
+fn a_static_member_comes_back_to_a_full_group() {
+    let config = Config { classic_group_size_max: 1, ..Config::default() };
+    check_with(
+        config,
+        "a joins instance=i, after 3s, a syncs a:x, a forgets, a joins, b joins instance=j",
+        expect![[r#"
+            0s log: g generation 0
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g generation 1 a2:x
+            3s a: a2 in generation 1 by range led by a2 of [a2] skip
+            3s b: join: GROUP_MAX_SIZE_REACHED
         "#]],
     );
 }

@@ -147,3 +147,20 @@ fn pending_members_may_leave() {
         "#]],
     );
 }
+
+#[test]
+fn nobody_rejoins_for_a_pending_member_that_leaves() {
+    check(
+        "a enters, after 3s, a syncs a:x, b joins, b leaves, a beats",
+        expect![[r#"
+        0s log: g generation 0
+        0s a: join: MEMBER_ID_REQUIRED for a
+        3s a: a in generation 1 by range led by a of [a]
+        3s log: g generation 1 a:x
+        3s a: reads x
+        3s b: join: MEMBER_ID_REQUIRED for b
+        3s b: leave: ok ok
+        3s a: beat: ok
+    "#]],
+    );
+}

@@ -17,16 +17,16 @@ fn who_does_not_rejoin_is_out() {
          b beats, \
          after 1s",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-              6s log: g generation 1 a:x b:y
-              6s a: reads x
-              6s b: reads y
-             15s b: beat: REBALANCE_IN_PROGRESS
-             16s a: a in generation 2 by range led by a of [a]
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s log: g generation 1 a:x b:y
+            6s a: reads x
+            6s b: reads y
+            15s b: beat: REBALANCE_IN_PROGRESS
+            16s a: a in generation 2 by range led by a of [a]
         "#]],
     );
 }
@@ -42,16 +42,16 @@ fn a_leader_that_does_not_rejoin_is_replaced() {
          after 10s, \
          b syncs b:z",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-              6s log: g generation 1 a:x b:y
-              6s a: reads x
-             16s b: b in generation 2 by range led by b of [b]
-             16s log: g generation 2 b:z
-             16s b: reads z
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s log: g generation 1 a:x b:y
+            6s a: reads x
+            16s b: b in generation 2 by range led by b of [b]
+            16s log: g generation 2 b:z
+            16s b: reads z
         "#]],
     );
 }
@@ -72,20 +72,20 @@ fn silent_members_are_out() {
          a joins, \
          a syncs a:xy",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-              6s log: g generation 1 a:x b:y
-              6s a: reads x
-              6s b: reads y
-             15s a: beat: ok
-             17s last rebalance: member b: session timeout at 16000 ms
-             17s a: beat: REBALANCE_IN_PROGRESS
-             17s a: a in generation 2 by range led by a of [a]
-             17s log: g generation 2 a:xy
-             17s a: reads xy
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s log: g generation 1 a:x b:y
+            6s a: reads x
+            6s b: reads y
+            15s a: beat: ok
+            17s last rebalance: member b: session timeout at 16000 ms
+            17s a: beat: REBALANCE_IN_PROGRESS
+            17s a: a in generation 2 by range led by a of [a]
+            17s log: g generation 2 a:xy
+            17s a: reads xy
         "#]],
     );
 }
@@ -100,14 +100,14 @@ fn the_last_member_leaves_an_empty_group() {
          admin describes v=5, \
          a joins",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-             13s log: g generation 2
-             13s admin: describe: ok Empty/consumer/
-             13s a: join: UNKNOWN_MEMBER_ID for a (null protocol)
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            13s log: g generation 2
+            13s admin: describe: ok Empty/consumer/
+            13s a: join: UNKNOWN_MEMBER_ID for a (null protocol)
         "#]],
     );
 }
@@ -126,18 +126,18 @@ fn a_waiting_member_needs_no_heartbeats() {
          after 9s, \
          a syncs a:x b:y",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-              6s log: g generation 1 a:x b:y
-              6s a: reads x
-              6s b: reads y
-             36s a: a in generation 2 by range led by a of [a b]
-             36s b: b in generation 2 by range led by a of []
-             45s log: g generation 2 a:x b:y
-             45s a: reads x
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s log: g generation 1 a:x b:y
+            6s a: reads x
+            6s b: reads y
+            36s a: a in generation 2 by range led by a of [a b]
+            36s b: b in generation 2 by range led by a of []
+            45s log: g generation 2 a:x b:y
+            45s a: reads x
         "#]],
     );
 }
@@ -156,17 +156,17 @@ fn who_does_not_sync_is_out() {
          b joins rebalance=20, \
          a joins rebalance=20",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-              6s a: beat: ok
-              6s b: beat: ok
-             26s b: sync: REBALANCE_IN_PROGRESS
-             26s last rebalance: no SyncGroup from a in time at 26000 ms
-             26s b: b in generation 2 by range led by b of [b]
-             26s a: join: UNKNOWN_MEMBER_ID for a (null protocol)
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s a: beat: ok
+            6s b: beat: ok
+            26s b: sync: REBALANCE_IN_PROGRESS
+            26s last rebalance: no SyncGroup from a in time at 26000 ms
+            26s b: b in generation 2 by range led by b of [b]
+            26s a: join: UNKNOWN_MEMBER_ID for a (null protocol)
         "#]],
     );
 }
@@ -182,15 +182,15 @@ fn a_follower_that_does_not_sync_is_out_of_a_stable_group() {
          admin asks, \
          a joins",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-              6s log: g generation 1 a:x b:y
-              6s a: reads x
-             26s last rebalance: no SyncGroup from b in time at 26000 ms
-             26s a: a in generation 2 by range led by a of [a]
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s log: g generation 1 a:x b:y
+            6s a: reads x
+            26s last rebalance: no SyncGroup from b in time at 26000 ms
+            26s a: a in generation 2 by range led by a of [a]
         "#]],
     );
 }
@@ -221,13 +221,13 @@ fn sessions_start_anew_after_a_load() {
          a beats, \
          after 10s",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              3s a: a in generation 1 by range led by a of [a]
-              3s log: g generation 1 a:x
-              3s a: reads x
-             21s a: beat: ok
-             31s log: g generation 2
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            21s a: beat: ok
+            31s log: g generation 2
         "#]],
     );
 }

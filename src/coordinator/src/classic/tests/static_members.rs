@@ -198,19 +198,19 @@ fn static_members_stay_until_their_session_ends() {
          after 5s, \
          admin asks",
         expect![[r#"
-              0s log: g generation 0
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-              6s log: g generation 1 a:x b:y
-              6s a: reads x
-              6s b: reads y
-              6s log: g generation 1 a2:x b:y
-              6s a: a2 in generation 1 by range led by a2 of [a2 b] skip
-             16s a: a2 in generation 2 by range led by a2 of [a2 b]
-             16s log: g generation 2 a2:x b:y
-             16s a: reads x
-             21s admin: describe: ok Stable/consumer/range a2(a /10.0.0.1 17 x) b(b /10.0.0.1 17 y)
-             26s last rebalance: no SyncGroup from b in time at 26000 ms
+            0s log: g generation 0
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s log: g generation 1 a:x b:y
+            6s a: reads x
+            6s b: reads y
+            6s log: g generation 1 a2:x b:y
+            6s a: a2 in generation 1 by range led by a2 of [a2 b] skip
+            16s a: a2 in generation 2 by range led by a2 of [a2 b]
+            16s log: g generation 2 a2:x b:y
+            16s a: reads x
+            21s admin: describe: ok Stable/consumer/range a2(a /10.0.0.1 17 x) b(b /10.0.0.1 17 y)
+            26s last rebalance: no SyncGroup from b in time at 26000 ms
         "#]],
     );
 }
@@ -231,18 +231,18 @@ fn nobody_rejoins_and_the_phase_goes_on() {
          admin describes, \
          after 30s",
         expect![[r#"
-              0s log: g generation 0
-              5s a: a in generation 1 by range led by a of [a b]
-              5s b: b in generation 1 by range led by a of []
-              6s log: g generation 1 a:x b:y
-              6s a: reads x
-              6s b: reads y
-              6s c: leave: ok UNKNOWN_MEMBER_ID
-              6s d: join: UNKNOWN_MEMBER_ID
-              6s admin: leave: ok ok
-             11s c: c in generation 2 by range led by c of [c a b]
-             11s admin: describe: ok CompletingRebalance/consumer/ c(c /10.0.0.1 0 nothing) a(a /10.0.0.1 0 x) b(b /10.0.0.1 0 y)
-             16s log: g generation 3
+            0s log: g generation 0
+            5s a: a in generation 1 by range led by a of [a b]
+            5s b: b in generation 1 by range led by a of []
+            6s log: g generation 1 a:x b:y
+            6s a: reads x
+            6s b: reads y
+            6s c: leave: ok UNKNOWN_MEMBER_ID
+            6s d: join: UNKNOWN_MEMBER_ID
+            6s admin: leave: ok ok
+            11s c: c in generation 2 by range led by c of [c a b]
+            11s admin: describe: ok CompletingRebalance/consumer/ c(c /10.0.0.1 0 nothing) a(a /10.0.0.1 0 x) b(b /10.0.0.1 0 y)
+            16s log: g generation 3
         "#]],
     );
 }

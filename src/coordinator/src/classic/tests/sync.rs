@@ -14,14 +14,14 @@ fn followers_wait_for_the_leader() {
          after 10s, \
          a syncs a:x b:y",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s b: join: MEMBER_ID_REQUIRED for b
-              6s a: a in generation 1 by range led by a of [a b]
-              6s b: b in generation 1 by range led by a of []
-             16s log: g generation 1 a:x b:y
-             16s a: reads x
-             16s b: reads y
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            16s log: g generation 1 a:x b:y
+            16s a: reads x
+            16s b: reads y
         "#]],
     );
 }
@@ -100,8 +100,13 @@ fn version_5_names_the_protocol() {
     check(
         "z syncs",
         expect![[r#"
+<<<<<<< HEAD
           0s z: sync: INCONSISTENT_GROUP_PROTOCOL
     "#]],
+=======
+              0s z: sync: INCONSISTENT_GROUP_PROTOCOL
+        "#]],
+>>>>>>> groups
     );
 }
 
@@ -166,6 +171,29 @@ fn who_leaves_while_waiting_is_told() {
               6s b: b in generation 1 by range led by a of []
               6s b: sync: UNKNOWN_MEMBER_ID
               6s b: leave: ok ok
+        "#]],
+    );
+}
+
+#[test]
+fn a_generation_without_an_assignment_leaves_none_behind() {
+    check(
+        "a enters, \
+         after 3s, \
+         a syncs a:x, \
+         a joins, \
+         admin describes, \
+         b joins v=3, \
+         admin describes",
+        expect![[r#"
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s a: a in generation 2 by range led by a of [a]
+            3s admin: describe: ok CompletingRebalance/consumer/ a(a /10.0.0.1 0 x)
+            3s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing) b?(b /10.0.0.1 0 nothing)
         "#]],
     );
 }

@@ -10,7 +10,7 @@ use protocol::{Encode, ErrorCode, StrBytes, Writer};
 use super::world::{GROUP, World};
 use crate::consumer::embedded;
 use crate::shard::Caller;
-use crate::{Response, Ticket};
+use crate::{Answer, Response, Ticket};
 
 fn caller(api_version: i16) -> Caller {
     Caller {
@@ -54,22 +54,23 @@ pub(super) fn join_request(id: &str, instance: Option<&str>, owned: &[i32]) -> m
     }
 }
 
-fn join(world: &mut World, request: m::JoinGroupRequest) -> String {
+/// The answer to a JoinGroup.
+pub(super) fn try_join(world: &mut World, request: m::JoinGroupRequest) -> m::JoinGroupResponse {
     let answers = world.act(|shard, env, out| {
         shard.join_consumer_group(caller(9), request, env, out);
         shard.assert_consumer_invariants();
     });
-    match &answers[..] {
-        [answer] => match &answer.response {
-            Response::JoinGroup(response) if response.error_code == 0 => {
-                format!("joined {} in {}\n", response.member_id, response.generation_id)
-            }
-            Response::JoinGroup(response) => {
-                format!("{} {}\n", name(response.error_code), response.member_id)
-            }
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
+    let [Answer { response: Response::JoinGroup(response), .. }] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    response.clone()
+}
+
+fn join(world: &mut World, request: m::JoinGroupRequest) -> String {
+    let response = try_join(world, request);
+    match response.error_code {
+        0 => format!("joined {} in {}\n", response.member_id, response.generation_id),
+        error => format!("{} {}\n", name(error), response.member_id),
     }
 }
 
@@ -77,7 +78,12 @@ fn name(code: i16) -> &'static str {
     ErrorCode::from_code(code).name()
 }
 
-fn sync(world: &mut World, id: &str, generation_id: i32) -> String {
+/// What a SyncGroup says that the member owns.
+pub(super) fn try_sync(
+    world: &mut World,
+    id: &str,
+    generation_id: i32,
+) -> Result<m::ConsumerProtocolAssignment, ErrorCode> {
     let request = m::SyncGroupRequest {
         group_id: StrBytes::from_static(GROUP),
         generation_id,
@@ -90,16 +96,25 @@ fn sync(world: &mut World, id: &str, generation_id: i32) -> String {
         shard.sync_consumer_group(caller(5), request, env, out);
     });
     let Response::SyncGroup(response) = &answers[0].response else { panic!("{answers:?}") };
-    if response.error_code != 0 {
-        return format!("{}\n", name(response.error_code));
+    match ErrorCode::from_code(response.error_code) {
+        ErrorCode::None => Ok(embedded::assignment(&response.assignment).unwrap()),
+        error => Err(error),
     }
-    let assignment = embedded::assignment(&response.assignment).unwrap();
-    let topics = assignment.assigned_partitions.iter();
-    let topics = topics.map(|topic| format!("{} {:?}", topic.topic, topic.partitions));
-    format!("synced {}\n", topics.collect::<Vec<_>>().join(" "))
 }
 
-fn heartbeat(world: &mut World, id: &str, generation_id: i32) -> String {
+fn sync(world: &mut World, id: &str, generation_id: i32) -> String {
+    match try_sync(world, id, generation_id) {
+        Ok(assignment) => {
+            let topics = assignment.assigned_partitions.iter();
+            let topics = topics.map(|topic| format!("{} {:?}", topic.topic, topic.partitions));
+            format!("synced {}\n", topics.collect::<Vec<_>>().join(" "))
+        }
+        Err(error) => format!("{}\n", error.name()),
+    }
+}
+
+/// What a Heartbeat is answered.
+pub(super) fn try_heartbeat(world: &mut World, id: &str, generation_id: i32) -> ErrorCode {
     let request = m::HeartbeatRequest {
         group_id: StrBytes::from_static(GROUP),
         generation_id,
@@ -110,7 +125,11 @@ fn heartbeat(world: &mut World, id: &str, generation_id: i32) -> String {
         shard.heartbeat_of_consumer_group(caller(4), request, env, out);
     });
     let Response::Heartbeat(response) = &answers[0].response else { panic!("{answers:?}") };
-    format!("beat {}\n", name(response.error_code))
+    ErrorCode::from_code(response.error_code)
+}
+
+fn heartbeat(world: &mut World, id: &str, generation_id: i32) -> String {
+    format!("beat {}\n", try_heartbeat(world, id, generation_id).name())
 }
 
 fn leave(world: &mut World, members: &[(&str, Option<&str>)]) -> String {
@@ -157,27 +176,27 @@ fn a_classic_member_walks_with_the_others() {
     all += &sync(&mut world, "k", 3);
     all += &heartbeat(&mut world, "k", 3);
     expect![[r#"
-        a joins t: epoch 1 [t0 t1 t2]
-        a beats: epoch 1
-        MEMBER_ID_REQUIRED AQEBAQEBQQGBAQEBAQEBAQ
-        joined k in 2
-        synced 
-        beat NONE
-        a beats: epoch 1 [t0 t1]
+        a joins t: epoch 2 [t0 t1 t2]
         a beats: epoch 2
-        show: Reconciling 2/2 because member k joined; a@2 Stable [t0 t1]; k@2 Unreleased []
-        beat REBALANCE_IN_PROGRESS
-        joined k in 2
-        synced t [2]
-        beat NONE
-        b joins t: epoch 3 []
-        show: Reconciling 3/3 because member b joined; a@2 Stable [t0 t1]; b@3 Unreleased []; k@2 Stable [t2]
-        beat REBALANCE_IN_PROGRESS
-        REBALANCE_IN_PROGRESS
+        MEMBER_ID_REQUIRED AQEBAQEBQQGBAQEBAQEBAQ
         joined k in 3
-        show: Reconciling 3/3 because member b joined; a@2 Stable [t0 t1]; b@3 Unreleased []; k@3 Stable [t2]
-        synced t [2]
-        beat NONE
+        ILLEGAL_GENERATION
+        beat ILLEGAL_GENERATION
+        a beats: epoch 2 [t0 t1]
+        a beats: epoch 3
+        show: Reconciling 3/3 because member k joined; a@3 Stable [t0 t1]; k@3 Unreleased []
+        beat ILLEGAL_GENERATION
+        joined k in 3
+        ILLEGAL_GENERATION
+        beat ILLEGAL_GENERATION
+        b joins t: epoch 4 []
+        show: Reconciling 4/4 because member b joined; a@3 Stable [t0 t1]; b@4 Unreleased []; k@3 Stable [t2]
+        beat ILLEGAL_GENERATION
+        ILLEGAL_GENERATION
+        joined k in 4
+        show: Reconciling 4/4 because member b joined; a@3 Stable [t0 t1]; b@4 Unreleased []; k@4 Stable [t2]
+        ILLEGAL_GENERATION
+        beat ILLEGAL_GENERATION
     "#]].assert_eq(&all);
 }
 
@@ -200,21 +219,21 @@ fn a_classic_member_gives_up_partitions_between_two_joins() {
     all += &heartbeat(&mut world, "k", 3);
     all += &world.run("a beats; show");
     expect![[r#"
-        a joins -: epoch 1 []
-        joined k in 2
-        synced t [0, 1]
-        a reads t: epoch 3 []
-        show: Reconciling 3/3 because member a changed its subscription; a@3 Unreleased []; k@2 Stable [t0 t1]
-        beat REBALANCE_IN_PROGRESS
-        joined k in 2
-        synced t [0]
-        beat REBALANCE_IN_PROGRESS
-        show: Reconciling 3/3 because member a changed its subscription; a@3 Unreleased []; k@2 Unrevoked [t0] gives up [t1]
+        a joins -: epoch 2 []
         joined k in 3
-        synced t [0]
-        beat NONE
-        a beats: epoch 3 [t1]
-        show: Stable 3/3 because member a changed its subscription; a@3 Stable [t1]; k@3 Stable [t0]
+        ILLEGAL_GENERATION
+        a reads t: epoch 4 []
+        show: Reconciling 4/4 because member a changed its subscription; a@4 Unreleased []; k@3 Stable [t0 t1]
+        beat ILLEGAL_GENERATION
+        joined k in 3
+        ILLEGAL_GENERATION
+        beat ILLEGAL_GENERATION
+        show: Reconciling 4/4 because member a changed its subscription; a@4 Unreleased []; k@3 Unrevoked [t0] gives up [t1]
+        joined k in 4
+        ILLEGAL_GENERATION
+        beat ILLEGAL_GENERATION
+        a beats: epoch 4 [t1]
+        show: Stable 4/4 because member a changed its subscription; a@4 Stable [t1]; k@4 Stable [t0]
     "#]].assert_eq(&all);
 }
 
@@ -229,16 +248,16 @@ fn classic_members_have_their_own_deadlines() {
     all += &heartbeat(&mut world, "k", 2);
     all += &world.run("after 3s; a beats; show");
     expect![[r#"
-        a joins t: epoch 1 [t0 t1]
-        a beats: epoch 1
-        joined k in 2
-        a beats: epoch 1 [t0]
-        show: Reconciling 2/2 because member k joined; a@1 Unrevoked [t0] gives up [t1]; k@2 Unreleased []
-        beat NONE
+        a joins t: epoch 2 [t0 t1]
         a beats: epoch 2
-        beat REBALANCE_IN_PROGRESS
-        a beats: epoch 3 [t0 t1]
-        show: Stable 3/3 because member k: did not sync in time; a@3 Stable [t0 t1]
+        joined k in 3
+        a beats: epoch 2 [t0]
+        show: Reconciling 3/3 because member k joined; a@2 Unrevoked [t0] gives up [t1]; k@3 Unreleased []
+        beat ILLEGAL_GENERATION
+        a beats: epoch 4 [t0 t1]
+        beat UNKNOWN_MEMBER_ID
+        a beats: epoch 4
+        show: Stable 4/4 because member k: session timeout; a@4 Stable [t0 t1]
     "#]].assert_eq(&all);
 }
 
@@ -256,23 +275,23 @@ fn a_classic_member_that_does_not_rejoin_is_out() {
     all += &heartbeat(&mut world, "k", 2);
     all += &world.run("show");
     expect![[r#"
-        a joins t: epoch 1 [t0 t1]
-        a beats: epoch 1
-        joined k in 2
-        synced 
-        b joins t: epoch 3 []
-        a beats: epoch 1 [t0]
-        beat REBALANCE_IN_PROGRESS
-        a beats: epoch 3
-        b beats: epoch 3
-        beat REBALANCE_IN_PROGRESS
-        a beats: epoch 3
-        b beats: epoch 3
-        beat REBALANCE_IN_PROGRESS
+        a joins t: epoch 2 [t0 t1]
+        a beats: epoch 2
+        joined k in 3
+        ILLEGAL_GENERATION
+        b joins t: epoch 4 []
+        a beats: epoch 2 [t0]
+        beat ILLEGAL_GENERATION
         a beats: epoch 4
-        b beats: epoch 4 [t1]
+        b beats: epoch 4
+        beat ILLEGAL_GENERATION
+        a beats: epoch 5
+        b beats: epoch 5 [t1]
         beat UNKNOWN_MEMBER_ID
-        show: Stable 4/4 because member k: did not rejoin in time; a@4 Stable [t0]; b@4 Stable [t1]
+        a beats: epoch 5
+        b beats: epoch 5
+        beat UNKNOWN_MEMBER_ID
+        show: Stable 5/5 because member k: session timeout; a@5 Stable [t0]; b@5 Stable [t1]
     "#]]
     .assert_eq(&all);
 }
@@ -304,9 +323,9 @@ fn classic_requests_that_are_refused() {
     all += &sync(&mut world, "k", 1);
     all += &leave(&mut world, &[("a", None), ("x", None), ("k", Some("i")), ("", Some("j"))]);
     expect![[r#"
-        a joins t: epoch 1 [t0 t1]
-        a:i joins t: epoch 1 [t0 t1]
-        a beats: epoch 1
+        a joins t: epoch 2 [t0 t1]
+        a:i joins t: epoch 2 [t0 t1]
+        a beats: epoch 2
         INCONSISTENT_GROUP_PROTOCOL k
         INCONSISTENT_GROUP_PROTOCOL k
         INCONSISTENT_GROUP_PROTOCOL k
@@ -315,7 +334,7 @@ fn classic_requests_that_are_refused() {
         UNKNOWN_MEMBER_ID
         beat UNKNOWN_MEMBER_ID
         beat UNKNOWN_MEMBER_ID
-        joined k in 2
+        joined k in 3
         INCONSISTENT_GROUP_PROTOCOL l
         beat ILLEGAL_GENERATION
         ILLEGAL_GENERATION
@@ -336,19 +355,19 @@ fn a_static_member_comes_back_as_a_classic_one_and_leaves() {
     all += &leave(&mut world, &[("", Some("i"))]);
     all += &world.run("show");
     expect![[r#"
-        a joins t: epoch 1 [t0 t1]
-        a beats: epoch 1
-        b:i joins t: epoch 2 []
-        a beats: epoch 1 [t0]
+        a joins t: epoch 2 [t0 t1]
         a beats: epoch 2
-        b beats: epoch 2 [t1]
-        joined AQEBAQEBQQGBAQEBAQEBAQ in 2
-        show: Stable 2/2 because member b joined; AQEBAQEBQQGBAQEBAQEBAQ@2 Stable [t1]; a@2 Stable [t0]
+        b:i joins t: epoch 3 []
+        a beats: epoch 2 [t0]
+        a beats: epoch 3
+        b beats: epoch 3 [t1]
+        joined AQEBAQEBQQGBAQEBAQEBAQ in 3
+        show: Stable 3/3 because member b joined; AQEBAQEBQQGBAQEBAQEBAQ@3 Stable [t1]; a@3 Stable [t0]
         b beats: FENCED_INSTANCE_ID: Static member b with instance id i was fenced by member AQEBAQEBQQGBAQEBAQEBAQ.
-        joined AgICAgICQgKCAgICAgICAg in 2
-        show: Stable 2/2 because member b joined; AgICAgICQgKCAgICAgICAg@2 Stable [t1]; a@2 Stable [t0]
+        joined AgICAgICQgKCAgICAgICAg in 3
+        show: Stable 3/3 because member b joined; AgICAgICQgKCAgICAgICAg@3 Stable [t1]; a@3 Stable [t0]
         AgICAgICQgKCAgICAgICAg NONE
-        show: Assigning 3/2 because member AgICAgICQgKCAgICAgICAg left; a@2 Stable [t0]
+        show: Assigning 4/3 because member AgICAgICQgKCAgICAgICAg left; a@3 Stable [t0]
     "#]].assert_eq(&all);
 }
 
@@ -361,12 +380,12 @@ fn a_classic_member_becomes_a_consumer_member() {
     all += &world.run("k joins t; after 25s; a beats; k beats; show");
     assert_eq!(world.group().unwrap().classic_count(), 0);
     expect![[r#"
-        a joins t: epoch 1 [t0 t1]
-        a beats: epoch 1
-        joined k in 2
-        k joins t: epoch 2 []
-        a beats: epoch 1 [t0]
-        k beats: epoch 2
-        show: Reconciling 2/2 because member k joined; a@1 Unrevoked [t0] gives up [t1]; k@2 Unreleased []
+        a joins t: epoch 2 [t0 t1]
+        a beats: epoch 2
+        joined k in 3
+        k joins t: epoch 3 []
+        a beats: epoch 2 [t0]
+        k beats: epoch 3
+        show: Reconciling 3/3 because member k joined; a@2 Unrevoked [t0] gives up [t1]; k@3 Unreleased []
     "#]].assert_eq(&all);
 }

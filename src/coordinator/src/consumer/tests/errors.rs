@@ -96,8 +96,8 @@ fn requests_for_what_is_not_there() {
         FENCED_INSTANCE_ID: Static member m with instance id i was fenced by member b.
         FENCED_INSTANCE_ID: Static member m with instance id i was fenced by member b.
         UNRELEASED_INSTANCE_ID: Static member m with instance id i cannot join the group because the instance id is owned by b member.
-        FENCED_MEMBER_EPOCH: The consumer group member has a greater member epoch (9) than the one known by the group coordinator (1). The member must abandon all its partitions and rejoin.
-        FENCED_MEMBER_EPOCH: The consumer group member has a smaller member epoch (1) than the one known by the group coordinator (2). The member must abandon all its partitions and rejoin.
+        FENCED_MEMBER_EPOCH: The consumer group member has a greater member epoch (9) than the one known by the group coordinator (2). The member must abandon all its partitions and rejoin.
+        FENCED_MEMBER_EPOCH: The consumer group member has a smaller member epoch (1) than the one known by the group coordinator (3). The member must abandon all its partitions and rejoin.
     "#]].assert_eq(&all);
 }
 
@@ -105,10 +105,10 @@ fn requests_for_what_is_not_there() {
 fn a_full_group_takes_nobody() {
     let mut world = World::with(Config { consumer_group_size_max: 1, ..Default::default() });
     expect![[r#"
-        a joins t: epoch 1 [t0]
+        a joins t: epoch 2 [t0]
         b joins t: GROUP_MAX_SIZE_REACHED: The consumer group has reached its maximum capacity of 1 members.
-        a beats: epoch 1
-        a joins t: epoch 1 [t0]
+        a beats: epoch 2
+        a joins t: epoch 2 [t0]
     "#]].assert_eq(&world.run("topic t 1; a joins t; b joins t; a beats; a joins t"));
     let mut world = World::with(Config { consumer_group_size_max: 0, ..Default::default() });
     expect![[r#"
@@ -149,19 +149,42 @@ fn offsets_are_committed_and_read_in_the_members_epoch() {
     world.run("topic t 1; a joins t; a beats");
     let group = world.group().unwrap();
     let commit = |member, epoch, version| group.check_offset_commit(member, None, epoch, version);
-    assert_eq!(commit("a", 1, 9), Ok(()));
-    assert_eq!(commit("a", 1, 8), Err(ErrorCode::UnsupportedVersion));
-    assert_eq!(commit("a", 0, 9), Err(ErrorCode::StaleMemberEpoch));
-    assert_eq!(commit("a", 2, 9), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(commit("a", 2, 9), Ok(()));
+    assert_eq!(commit("a", 2, 8), Err(ErrorCode::UnsupportedVersion));
+    assert_eq!(commit("a", 3, 9), Err(ErrorCode::StaleMemberEpoch));
     assert_eq!(commit("x", 1, 9), Err(ErrorCode::UnknownMemberId));
     assert_eq!(commit("", -1, 9), Err(ErrorCode::UnknownMemberId));
     assert_eq!(group.check_offset_fetch(None, -1), Ok(()));
-    assert_eq!(group.check_offset_fetch(Some("a"), 1), Ok(()));
-    assert_eq!(group.check_offset_fetch(Some("a"), 0), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(group.check_offset_fetch(Some("a"), 2), Ok(()));
+    assert_eq!(group.check_offset_fetch(Some("a"), 1), Err(ErrorCode::StaleMemberEpoch));
     assert_eq!(group.check_offset_fetch(Some("x"), 1), Err(ErrorCode::UnknownMemberId));
     assert!(group.is_subscribed_to("t") && !group.is_subscribed_to("u"));
     world.run("a leaves");
     let group = world.group().unwrap();
     assert_eq!(group.check_offset_commit("", None, -1, 9), Ok(()));
     assert!(group.is_empty());
+}
+
+/// A member goes on with an epoch behind for partitions that it has had since then (KIP-1251).
+#[test]
+fn commits_under_way_survive_a_new_epoch() {
+    let mut world = World::new();
+    world.run(
+        "topic t 3; a joins t; a beats; b joins t; a beats; a beats; b beats; topic t 4; a beats",
+    );
+    let topic = world.cluster.topics["t"].id;
+    let group = world.group().unwrap();
+    assert_eq!(group.member("a").unwrap().current.epoch, 4);
+    let commit = |member, epoch, partition| {
+        group.check_offset_commit(member, None, epoch, 9)?;
+        group.check_commit_of_partition(member, epoch, topic, partition)
+    };
+    assert_eq!(commit("a", 4, 0), Ok(()));
+    assert_eq!(commit("a", 2, 0), Ok(()));
+    assert_eq!(commit("a", 1, 0), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(commit("b", 3, 2), Ok(()));
+    assert_eq!(commit("b", 2, 2), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(commit("b", 2, 0), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(commit("a", 5, 0), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(commit("", -1, 0), Err(ErrorCode::UnknownMemberId));
 }

@@ -4,11 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use model::TopicId;
 use proptest::prelude::*;
+use protocol::ErrorCode;
 
+use super::classic;
 use super::world::{GROUP, World, durable};
+use crate::consumer::ConsumerGroup;
 use crate::consumer::partitions::each;
-use crate::{Config, Record, Shard};
+use crate::{Config, MigrationPolicy, Record, Shard};
 
 const NAMES: [&str; 5] = ["a", "b", "c:i", "d:j", "e"];
 const WISHES: [&str; 6] = ["t", "u", "t,u", "/t|v/", "u,v", "-"];
@@ -26,7 +30,59 @@ enum Step {
     Drop(usize),
     Pass(u64),
     Reload,
+    Classic(usize),
 }
+
+/// Classic consumers beside the others: their ids, which are all there is to them.
+const CLASSIC: [&str; 2] = ["k", "l"];
+
+/// What a cooperative classic consumer of topic `t` knows.
+#[derive(Clone, Debug, Default)]
+struct Classic {
+    generation: i32,
+    owned: BTreeSet<(TopicId, i32)>,
+    is_in: bool,
+}
+
+impl Classic {
+    /// Beats, and does what it is told: joins again, with what it still owns, and syncs.
+    fn go_on(&mut self, world: &mut World, id: &str) {
+        if world.group().is_none_or(ConsumerGroup::is_empty) {
+            // That group would be a classic one, which is another matter.
+            *self = Classic::default();
+            return;
+        }
+        let error = match self.is_in {
+            true => classic::try_heartbeat(world, id, self.generation),
+            false => ErrorCode::RebalanceInProgress,
+        };
+        match error {
+            ErrorCode::None => {}
+            ErrorCode::RebalanceInProgress => self.rejoin(world, id),
+            _ => *self = Classic::default(),
+        }
+    }
+
+    fn rejoin(&mut self, world: &mut World, id: &str) {
+        let topic = world.cluster.topics.get("t").map(|topic| topic.id);
+        // It speaks of topics by their names: what is gone can not be spoken of, nor read.
+        self.owned.retain(|(owned, _)| Some(*owned) == topic);
+        let owned: Vec<i32> = self.owned.iter().map(|(_, partition)| *partition).collect();
+        let response = classic::try_join(world, classic::join_request(id, None, &owned));
+        assert_eq!(response.error_code, 0);
+        self.generation = response.generation_id;
+        self.is_in = true;
+        if let Ok(assignment) = classic::try_sync(world, id, self.generation) {
+            let topics = assignment.assigned_partitions.iter().flat_map(|topic| {
+                let id = world.cluster.topics[topic.topic.as_str()].id;
+                topic.partitions.iter().map(move |partition| (id, *partition))
+            });
+            self.owned = topics.collect();
+        }
+    }
+}
+
+type Classics = BTreeMap<&'static str, Classic>;
 
 fn step() -> impl Strategy<Value = Step> {
     let member = 0..NAMES.len();
@@ -41,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..TOPICS.len()).prop_map(Step::Drop),
         1 => (0_u64..30).prop_map(Step::Pass),
         1 => Just(Step::Reload),
+        4 => (0..CLASSIC.len()).prop_map(Step::Classic),
     ]
 }
 
@@ -48,8 +105,11 @@ fn id(member: usize) -> &'static str {
     NAMES[member].split(':').next().unwrap()
 }
 
-fn play(world: &mut World, step: &Step) {
+fn play(world: &mut World, classics: &mut Classics, step: &Step) {
     match *step {
+        Step::Classic(which) => {
+            classics.entry(CLASSIC[which]).or_default().go_on(world, CLASSIC[which])
+        }
         Step::Join(member, wish) => {
             world.join(NAMES[member], WISHES[wish]);
         }
@@ -102,19 +162,44 @@ fn check_epochs(before: &BTreeMap<String, i32>, after: &BTreeMap<String, i32>) {
     }
 }
 
-/// Everybody beats until nobody can have missed anything.
-fn settle(world: &mut World) {
-    for _ in 0..10 {
-        for id in world.clients.keys().cloned().collect::<Vec<_>>() {
-            world.beat(&id, "beats");
-        }
-        world.pass(Duration::from_secs(10));
+/// What a client may still use is what the coordinator holds for it: so no two clients use one
+/// partition, unless one of them was taken out and does not know.
+fn check_clients(world: &World, classics: &Classics) {
+    let Some(group) = world.group() else { return };
+    for (id, client) in &world.clients {
+        let Some(member) = group.member(id) else { continue };
+        let current = &member.current;
+        let held: BTreeSet<_> = each(&current.assigned).chain(each(&current.revoking)).collect();
+        let (owned, epoch) = (&client.owned, client.epoch);
+        assert!(owned.is_subset(&held), "{id} in {epoch} uses {owned:?} of {current:?}");
+    }
+    for (id, Classic { generation, owned, .. }) in classics {
+        let Some(member) = group.member(id) else { continue };
+        let current = &member.current;
+        let held: BTreeSet<_> = each(&current.assigned).chain(each(&current.revoking)).collect();
+        assert!(owned.is_subset(&held), "{id} in {generation} uses {owned:?} of {current:?}");
     }
 }
 
-fn check_settled(world: &World) {
+/// Everybody beats until nobody can have missed anything.
+fn settle(world: &mut World, classics: &mut Classics) {
+    for _ in 0..20 {
+        for id in world.clients.keys().cloned().collect::<Vec<_>>() {
+            world.beat(&id, "beats");
+        }
+        for (id, classic) in classics.iter_mut() {
+            classic.go_on(world, id);
+        }
+        world.pass(Duration::from_secs(5));
+    }
+    // Classic members are not let in by a group that nobody is in.
+    classics.retain(|_, classic| classic.is_in);
+}
+
+fn check_settled(world: &World, classics: &Classics) {
     let Some(group) = world.group() else { return };
-    let clients: BTreeSet<&str> = world.clients.keys().map(String::as_str).collect();
+    let ids = world.clients.keys().map(String::as_str);
+    let clients: BTreeSet<&str> = ids.chain(classics.keys().copied()).collect();
     let members: BTreeSet<&str> = group.members().keys().map(|id| id.as_str()).collect();
     assert_eq!(clients, members);
     if members.is_empty() {
@@ -123,9 +208,10 @@ fn check_settled(world: &World) {
     assert_eq!(group.state_name(), "Stable");
     let mut owned = BTreeSet::new();
     for (id, member) in group.members() {
-        let client = &world.clients[id.as_str()];
+        let client = world.clients.get(id.as_str()).map(|client| &client.owned);
+        let classic = classics.get(id.as_str()).map(|client| &client.owned);
         let assigned: BTreeSet<_> = each(&member.current.assigned).collect();
-        assert_eq!(client.owned, assigned, "{id} does not know what it owns");
+        assert_eq!(client.or(classic), Some(&assigned), "{id} does not know what it owns");
         for (topic, _) in &assigned {
             let topic = world.cluster.topics.values().find(|it| it.id == *topic).unwrap();
             assert!(group.member_reads(&member.subscription, &topic.name), "{id} did not ask");
@@ -174,19 +260,23 @@ proptest! {
         interval in prop_oneof![2 => Just(0), 1 => 1_u64..8],
         share in 0_usize..=100,
     ) {
-        let mut world = World::new();
+        // A group that becomes a classic one is another matter (see migration.rs).
+        let migration_policy = MigrationPolicy::Disabled;
+        let mut world = World::with(Config { migration_policy, ..Default::default() });
+        let mut classics = Classics::new();
         world.cluster.settings.assignment_interval = Duration::from_secs(interval);
         world.cluster.set("t", 4);
         for step in &steps {
             let before = epochs(&world);
-            play(&mut world, step);
+            play(&mut world, &mut classics, step);
             check_epochs(&before, &epochs(&world));
+            check_clients(&world, &classics);
             world.shard.assert_consumer_invariants();
             world.assert_replay_agrees();
         }
         check_compaction(&world, share);
-        settle(&mut world);
-        check_settled(&world);
+        settle(&mut world, &mut classics);
+        check_settled(&world, &classics);
         world.assert_replay_agrees();
     }
 }

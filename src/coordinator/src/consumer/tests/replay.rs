@@ -1,5 +1,6 @@
 //! Records of odd logs, and of a real Kafka.
 
+use bytes::Bytes;
 use expect_test::expect;
 use protocol::StrBytes;
 use protocol::messages as m;
@@ -66,8 +67,8 @@ fn topics_that_changed_meanwhile_give_a_new_epoch() {
     world.cluster.set("t", 2);
     let shown = world.run("reload; show; a beats");
     expect![[r#"
-        show: Assigning 2/1 because topics changed while nobody looked; a@1 Stable [t0]
-        a beats: epoch 2 [t0 t1]
+        show: Assigning 3/2 because topics changed while nobody looked; a@2 Stable [t0]
+        a beats: epoch 3 [t0 t1]
     "#]]
     .assert_eq(&shown);
 }
@@ -87,7 +88,57 @@ fn a_state_of_the_future_is_fenced() {
     world.reload();
     expect![[r#"
         a beats: FENCED_MEMBER_EPOCH: The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.
-        a beats: epoch 1 [t0]
-        show: Stable 1/1 because loaded from the log; a@1 Stable [t0]
+        a beats: epoch 2 [t0]
+        show: Stable 2/2 because loaded from the log; a@2 Stable [t0]
     "#]].assert_eq(&world.run("a beats; a beats; show"));
+}
+
+/// The records of Kafka 4.3.0 and kafka-clients 4.3.0 in a group where a static member `a` subscribed
+/// by pattern, a classic member `b` joined, `a` closed (and stays for a while), and `b` left.
+const KAFKA: &str = include_str!("kafka-4.3.txt");
+
+fn bytes(hex: &str) -> Option<Bytes> {
+    let digits = hex.as_bytes().chunks(2);
+    let byte = |digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+    (hex != "-").then(|| digits.map(byte).collect())
+}
+
+#[test]
+fn records_of_kafka_are_understood_and_written_alike() {
+    let mut world = World::new();
+    world.cluster.set("t", 3);
+    let id = "ubkeIsuhSHGmfNRFlzQOMw".parse().unwrap();
+    world.cluster.topics.get_mut("t").unwrap().id = id;
+    let mut shown = String::new();
+    let show = |world: &mut World| {
+        let told = world.run("show").replace("itlSGEhNS2GvFmKN2oBvcA", "a");
+        told.replace("ywxYbSspR3GAZZIUvKW2Sw", "b")
+    };
+    for (at, line) in KAFKA.lines().enumerate() {
+        let (key, value) = line.split_once(' ').unwrap();
+        let (key, value) = (bytes(key), bytes(value));
+        let record = Record::decode(key.clone(), value.clone()).unwrap().unwrap();
+        assert_eq!(record.encode().unwrap(), (key.unwrap(), value), "record {at}: {record:?}");
+        world.log.push(record.clone());
+        world.shard.replay(record);
+        if [4, 7, 13, 17].contains(&at) {
+            shown += &show(&mut world);
+        }
+    }
+    shown += &show(&mut world);
+    let group = world.group().unwrap();
+    let pattern = group.patterns.get("t.*").unwrap();
+    assert_eq!(pattern.topics.iter().map(|it| it.as_str()).collect::<Vec<_>>(), ["t"]);
+    world.reload();
+    // Our hash is another one than Kafka's.
+    shown += &show(&mut world);
+    expect![[r#"
+        show: Assigning 2/1 because ; a@1 Stable []
+        show: Reconciling 2/2 because ; a@2 Stable [t0 t1 t2]; b@0 Stable []
+        show: Reconciling 3/3 because ; a@2 Unrevoked [t0 t1] gives up [t2]; b@3 Unreleased []
+        show: Reconciling 3/3 because ; a@-2 Stable [t0 t1]; b@3 Stable [t2]
+        show: Assigning 4/3 because ; a@-2 Stable [t0 t1]
+        show: Assigning 5/3 because topics changed while nobody looked; a@-2 Stable [t0 t1]
+    "#]]
+    .assert_eq(&shown);
 }

@@ -1,20 +1,12 @@
 //! A shard, a cluster of topics, and members that behave as clients do, driven by a script.
 //!
-//! Statements are separated by `;`:
-//!
-//! | statement | what happens |
-//! |---|---|
-//! | `topic t 3`, `drop t` | the cluster has `t` with 3 partitions; it does not |
-//! | `m joins t,u` or `m joins /t.*/` | a full heartbeat of epoch 0, `m:i` with instance id `i` |
-//! | `m beats` | it gives up and takes up what it was told, says what it owns, and hears the answer |
-//! | `m holds` | the same, but it does not give anything up yet |
-//! | `m loses` | like `beats`, but the answer is lost |
-//! | `m pings` | a heartbeat without any field that may be left out |
-//! | `m reads t,u` | a full heartbeat with other topics |
-//! | `m leaves`, `m pauses` | epoch -1, epoch -2 |
-//! | `after 5s` | time passes, timers ring |
-//! | `reload` | another coordinator takes over from the log |
-//! | `show` | the group as it is |
+//! Statements are separated by `;`. `topic t 3` and `drop t` change the cluster, `after 5s` lets time
+//! pass, `reload` has another coordinator take over, `show` tells the group. A member `m`, or `m:i` with
+//! an instance id, `joins t,u` or `joins /t.*/`, `reads t,u`, `leaves`, `pauses` (epoch -2), and
+//! - `beats`: gives up and takes up what it was told, says what it owns, and hears the answer
+//! - `holds`: the same, but it does not give anything up yet
+//! - `loses`: like `beats`, but the answer is lost
+//! - `pings`: sends nothing that may be left out
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -91,6 +83,8 @@ pub(super) struct World {
     pub(super) clients: BTreeMap<String, Client>,
     pub(super) log: Vec<Record>,
     pub(super) version: i16,
+    /// What others were answered, and what was answered while time passed.
+    pub(super) late_answers: Vec<Answer>,
     random: u8,
     ticket: u64,
 }
@@ -114,6 +108,7 @@ impl World {
             clients: BTreeMap::new(),
             log: Vec::new(),
             version: 1,
+            late_answers: Vec::new(),
             random: 0,
             ticket: 0,
         }
@@ -161,8 +156,10 @@ impl World {
         &mut self,
         request: m::ConsumerGroupHeartbeatRequest,
     ) -> m::ConsumerGroupHeartbeatResponse {
-        let answers = self.call(Request::ConsumerGroupHeartbeat(request));
-        match answers.into_iter().next().map(|answer| answer.response) {
+        let mut answers = self.call(Request::ConsumerGroupHeartbeat(request));
+        let last = answers.pop().map(|answer| answer.response);
+        self.late_answers.extend(answers);
+        match last {
             Some(Response::ConsumerGroupHeartbeat(response)) => response,
             other => panic!("a heartbeat was answered by {other:?}"),
         }
@@ -209,7 +206,7 @@ impl World {
         }
         let (epoch, is_unsure) = (client.epoch, client.is_unsure);
         let mut request = self.request(name, epoch, epoch == 0 || is_unsure || how == "reads");
-        if how == "pings" {
+        if how == "pings" && !is_unsure {
             request.topic_partitions = None;
         }
         let response = self.heartbeat(request);
@@ -246,7 +243,8 @@ impl World {
         let end = self.now + time;
         while let Some(due) = self.shard.next_tick().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            self.act(|shard, env, out| shard.tick(env, out));
+            let answers = self.act(|shard, env, out| shard.tick(env, out));
+            self.late_answers.extend(answers);
         }
         self.now = end;
     }

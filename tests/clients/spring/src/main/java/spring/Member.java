@@ -53,6 +53,7 @@ public final class Member
         properties.setOffsetAndMetadataProvider((listener, offset) -> new OffsetAndMetadata(offset, metadata));
         var container = new ConcurrentMessageListenerContainer<>(
             new DefaultKafkaConsumerFactory<String, String>(config(bootstrap)), properties);
+        container.setAlwaysClientIdSuffix(false);
         tell(event("started"));
         container.start();
         System.in.transferTo(PrintStream.nullOutputStream());

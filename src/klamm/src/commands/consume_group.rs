@@ -1,0 +1,143 @@
+//! `klamm consume --group`: read as a member of a group.
+//!
+//! What was printed is committed by the next poll, at the latest on the way out: a record may be
+//! printed twice when this process dies, and is never left out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use client::consumer::OffsetReset;
+use client::group::Change;
+use client::{
+    Client, ConsumerConfig, GroupConfig, GroupConsumer, GroupProtocol, IsolationLevel, OffsetSpec,
+    Polled, Subscription, TopicPartition,
+};
+use model::Offset;
+use protocol::StrBytes;
+use runtime_tokio::StopSignals;
+
+use super::consume::{POLL, lookup, partitions, print_records};
+use super::format::Format;
+use super::start::Start;
+use crate::cli::{Consume, GroupProtocolArgument};
+use crate::failure::Failure;
+use crate::output::OutputFormat;
+
+/// How long the last commit and the good-bye may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where to start without a committed offset; nothing else can be asked for in a group.
+pub(super) fn reset_of(arguments: &Consume) -> Result<OffsetReset, Failure> {
+    match (&arguments.group, arguments.from) {
+        (_, Start::Beginning) => Ok(OffsetReset::Earliest),
+        (None, _) | (_, Start::End) => Ok(OffsetReset::Latest),
+        (Some(group), _) => {
+            let topic = &arguments.topic;
+            Err(Failure::usage(
+                "a group goes on where it was; --from beginning or --from end says where it begins",
+            )
+            .hint(format!("`klamm group reset {group} --topic {topic} --to PLACE` moves it")))
+        }
+    }
+}
+
+/// A member that prints.
+pub(super) struct Reader {
+    pub(super) client: Client,
+    pub(super) format: Format,
+    pub(super) output: OutputFormat,
+}
+
+impl Reader {
+    /// Reads until the count or the end is reached or a signal comes, then leaves the group.
+    pub(super) async fn run(
+        self,
+        arguments: Consume,
+        reset: OffsetReset,
+        mut signals: StopSignals,
+    ) -> Result<(), Failure> {
+        let all = partitions(&self.client, &arguments).await?;
+        let isolation = match arguments.read_committed {
+            true => IsolationLevel::ReadCommitted,
+            false => IsolationLevel::ReadUncommitted,
+        };
+        let goals = match arguments.exit_at_end {
+            true => Some(lookup(&self.client, &all, OffsetSpec::Latest, isolation).await?),
+            false => None,
+        };
+        let config = config(&arguments, reset, isolation);
+        let mut consumer = GroupConsumer::new(&self.client, config);
+        let topics = Subscription::topics([StrBytes::from(arguments.topic.as_str())]);
+        consumer.subscribe(topics).await.map_err(|e| Failure::new("subscribe").because(e))?;
+        let read = runtime::select! {
+            _ = signals.next() => Ok(()),
+            read = self.read(&mut consumer, arguments.count, goals) => read,
+        };
+        let closed = consumer.close(CLOSE_LIMIT).await;
+        read?;
+        closed.map_err(|error| Failure::new("commit what was read").because(error))
+    }
+
+    async fn read(
+        &self,
+        consumer: &mut GroupConsumer,
+        count: Option<u64>,
+        goals: Option<BTreeMap<TopicPartition, Offset>>,
+    ) -> Result<(), Failure> {
+        let mut left = count.unwrap_or(u64::MAX);
+        let mut assigned = false;
+        while left > 0 && !(assigned && reached(goals.as_ref(), consumer)) {
+            let polled = consumer.poll(POLL).await;
+            match polled.map_err(|error| Failure::new("consume").because(error))? {
+                Polled::Nothing => {}
+                Polled::Records(mut records) => {
+                    let room = usize::try_from(left).unwrap_or(usize::MAX);
+                    // What is not printed is not to be committed.
+                    for record in records.iter().skip(room).rev() {
+                        let back = consumer.seek(&record.at, record.offset);
+                        back.map_err(|error| Failure::new("seek").because(error))?;
+                    }
+                    records.truncate(room);
+                    left -= records.len() as u64;
+                    print_records(&records, &self.format, self.output)?;
+                }
+                Polled::Assigned(change) => {
+                    assigned = true;
+                    tell("assigned", &change);
+                }
+                Polled::Revoked(change) => tell("revoked", &change),
+                Polled::Lost(change) => tell("lost", &change),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn config(arguments: &Consume, reset: OffsetReset, isolation: IsolationLevel) -> GroupConfig {
+    GroupConfig {
+        protocol: match arguments.group_protocol {
+            GroupProtocolArgument::Classic => GroupProtocol::Classic,
+            GroupProtocolArgument::Consumer => GroupProtocol::Consumer,
+        },
+        instance_id: arguments.group_instance.as_deref().map(StrBytes::from),
+        consumer: ConsumerConfig { isolation, offset_reset: reset, ..ConsumerConfig::default() },
+        ..GroupConfig::new(arguments.group.as_deref().unwrap_or_default())
+    }
+}
+
+/// Says on stderr what comes and goes.
+fn tell(verb: &str, change: &Change) {
+    let partitions: Vec<String> = change.partitions.iter().map(TopicPartition::to_string).collect();
+    let list = if partitions.is_empty() { "nothing".to_owned() } else { partitions.join(" ") };
+    eprintln!("{verb} {list} (generation {})", change.epoch);
+}
+
+/// Whether everything that is assigned was read up to its goal.
+fn reached(goals: Option<&BTreeMap<TopicPartition, Offset>>, consumer: &GroupConsumer) -> bool {
+    let Some(goals) = goals else { return false };
+    let done = |at: &TopicPartition| {
+        let position = consumer.position(at);
+        goals.get(at).is_none_or(|end| position.is_some_and(|position| position >= *end))
+    };
+    consumer.assignment().iter().all(done)
+}
