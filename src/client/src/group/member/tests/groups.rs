@@ -156,7 +156,7 @@ impl Coordinator {
         let calls: Vec<&Call> = joining.values().map(|(_, _, call)| call).collect();
         for (member, (place, id, call)) in &joining {
             let mut members = vec![call];
-            members.extend(calls.iter().filter(|other| **other as *const _ != call as *const _));
+            members.extend(calls.iter().filter(|other| !std::ptr::eq(**other, call)));
             let answer = joined(self.generation, &leader, &members);
             assert!(self.members.contains(member));
             peers[*place].answer(*id, answer);
