@@ -46,19 +46,12 @@ pub(super) fn static_member(group: &mut Group<'_>, kind: &'static Kind) -> Resul
     group.wait_all_committed()?;
     group.was_read_once()?;
     for (index, told) in others.into_iter().zip(told) {
-<<<<<<< HEAD
-        let moved = group
-            .history(index)
-            .skip(told)
-            .find(|event| matches!(event, Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_)));
-=======
         let moved = group.history(index).skip(told).find(|event| match event {
             Event::Assigned(moved) | Event::Revoked(moved) | Event::Lost(moved) => {
                 !moved.is_empty()
             }
             _ => false,
         });
->>>>>>> groups
         ensure!(moved.is_none(), "member {index} was disturbed: {moved:?}");
     }
     for index in group.here() {

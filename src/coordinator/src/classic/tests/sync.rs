@@ -100,13 +100,8 @@ fn version_5_names_the_protocol() {
     check(
         "z syncs",
         expect![[r#"
-<<<<<<< HEAD
-          0s z: sync: INCONSISTENT_GROUP_PROTOCOL
-    "#]],
-=======
               0s z: sync: INCONSISTENT_GROUP_PROTOCOL
         "#]],
->>>>>>> groups
     );
 }
 
