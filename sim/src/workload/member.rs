@@ -34,6 +34,9 @@ const AWAY: u64 = 100;
 /// Longest time between two sessions, in milliseconds.
 const REST_MAX: u64 = 1_000;
 
+/// Nobody knows in which epoch its member was when a commit was sent for the last time.
+const EPOCH_UNKNOWN: i32 = i32::MAX;
+
 /// How a commit is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum How {
@@ -233,7 +236,8 @@ impl<'a> Session<'a> {
         if offsets.is_empty() {
             return false;
         }
-        let by = Writer::Member { member: self.member, epoch: self.consumer.membership().epoch.0 };
+        let asked = self.consumer.membership().epoch.0;
+        let by = Writer::Member { member: self.member, epoch: asked };
         let noted = offsets.iter().map(|(at, value)| (partition_of(at), Some(committed(value))));
         let (offsets_noted, may_repeat) = (noted.collect(), how == How::Repeated);
         self.note(GroupWhat::Write { write, by, offsets: offsets_noted, may_repeat });
@@ -246,7 +250,9 @@ impl<'a> Session<'a> {
             }
         };
         self.is_dirty = result.is_err();
-        let epoch = self.consumer.membership().epoch.0;
+        // A member that was out of the group meanwhile may have been in a later one before.
+        let epoch = Some(self.consumer.membership().epoch.0).filter(|now| asked <= *now);
+        let epoch = epoch.unwrap_or(EPOCH_UNKNOWN);
         let outcome = outcome(self.seat, self.group, &result, how);
         self.note(GroupWhat::Written { write, outcome, epoch });
         result.is_ok()
@@ -261,8 +267,8 @@ impl<'a> Session<'a> {
                 Ok(()) => WriteOutcome::Done,
                 Err(error) => WriteOutcome::Unknown { error: text_of(&error) },
             };
-            // Nobody knows in which epoch its member is by now.
-            work.note_group(node, &group, GroupWhat::Written { write, outcome, epoch: i32::MAX });
+            let epoch = EPOCH_UNKNOWN;
+            work.note_group(node, &group, GroupWhat::Written { write, outcome, epoch });
         };
         drop(runtime::spawn(&self.seat.runtime, "commit", task));
     }

@@ -139,7 +139,7 @@ pub enum GroupWhat {
         write: u32,
         /// How it ended.
         outcome: WriteOutcome,
-        /// The generation or member epoch of its member now; -1 for who has none.
+        /// The latest generation or member epoch that it may have been sent in; -1 for who has none.
         epoch: i32,
     },
     /// Somebody was told what is committed.

@@ -6,7 +6,7 @@
 //! of a time over which one member was in it: it was told an assignment before, a commit of it was
 //! answered after, and it never heard that it was out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{GroupRules, GroupWhat, Moment, WriteOutcome, Writer};
 use crate::clock::Clocks;
@@ -22,6 +22,8 @@ const ROUNDING_MS: u64 = 2;
 pub(super) struct Life {
     /// When somebody may have deleted the group.
     deletions: Vec<Span>,
+    /// When it may have had no offsets. An empty group without any goes at once.
+    bare: Vec<Span>,
     /// When a loss of power may have taken what the coordinator wrote.
     losses: Vec<u64>,
     /// When one member was in the group for certain.
@@ -42,8 +44,10 @@ impl Life {
             What::PowerLoss { .. } if rules.is_lost_with_power => Some(event.at),
             _ => None,
         });
+        let deletions = deletions(events);
         Life {
-            deletions: deletions(events),
+            bare: bare(events, &deletions),
+            deletions,
             losses: losses.collect(),
             stays: stays(events),
             retention_ms: rules.retention_ms,
@@ -55,6 +59,17 @@ impl Life {
     pub(super) fn is_one(&self, span: Span) -> bool {
         let touches = |other: &Span| other.from <= span.until && span.from <= other.until;
         !self.deletions.iter().any(touches) && self.keeps_offsets(span)
+    }
+
+    /// Whether the group may have been without offsets and without members at some moment, so that
+    /// it went.
+    pub(super) fn may_be_bare(&self, span: Span) -> bool {
+        let touches = |bare: &&Span| bare.from <= span.until && span.from <= bare.until;
+        let mut bare = self.bare.iter().filter(touches);
+        bare.any(|bare| {
+            let (from, until) = (bare.from.max(span.from), bare.until.min(span.until));
+            !self.stays.iter().any(|stay| stay.from <= from && until <= stay.until)
+        })
     }
 
     /// Whether no offset can go between two moments but for a write.
@@ -96,6 +111,29 @@ fn deletions(events: &[Moment<'_>]) -> Vec<Span> {
     }
     spans.extend(open.into_values().map(|from| Span { from, until: u64::MAX }));
     spans
+}
+
+/// From the begin, and from every deletion, to the next time that somebody heard of an offset.
+fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
+    let mut deleting = BTreeSet::new();
+    let mut heard = Vec::new();
+    for moment in events {
+        match moment.what {
+            GroupWhat::Write { write, by: Writer::Deletion, .. } => _ = deleting.insert(*write),
+            GroupWhat::Written { write, outcome: WriteOutcome::Done, .. }
+                if !deleting.contains(write) =>
+            {
+                heard.push(moment.at);
+            }
+            GroupWhat::Fetched { offsets, .. } if offsets.iter().any(|(_, at)| at.is_some()) => {
+                heard.push(moment.at);
+            }
+            _ => {}
+        }
+    }
+    let begins = deletions.iter().map(|deletion| deletion.from).chain([0]);
+    let until = |from: u64| heard.iter().copied().find(|at| from < *at).unwrap_or(u64::MAX);
+    begins.map(|from| Span { from, until: until(from) }).collect()
 }
 
 fn stays(events: &[Moment<'_>]) -> Vec<Span> {

@@ -131,7 +131,8 @@ impl<'a> Owners<'a> {
             || first.instance.is_some_and(|instance| second.instance == Some(instance));
         let from = first.began.min(second.began);
         let until = one.at.max(other.at);
-        !is_one && case.life.is_one(Span { from, until })
+        let told = Span { from: one.at.min(other.at), until };
+        !is_one && case.life.is_one(Span { from, until }) && !case.life.may_be_bare(told)
     }
 
     fn ask(

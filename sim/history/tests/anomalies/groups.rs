@@ -30,7 +30,9 @@ fn consumer() -> GroupRules {
     GroupRules { protocol: Protocol::Consumer, ..GroupRules::default() }
 }
 
-const TWO: &str = "began 1, began 2,";
+/// Something is committed, so that the group does not go when it is empty.
+const SET: &str = "set 90 0, done 90,";
+const TWO: &str = "set 90 0, done 90, began 1, began 2,";
 /// The log ended far behind what anybody commits here.
 const ENDED: &str = "stored 9 9, trim 9";
 
@@ -50,13 +52,13 @@ fn a_generation_has_one_owner_of_a_partition() {
 
 #[test]
 fn sessions_of_one_instance_are_one_member() {
-    check("began 1 a, assign 1 4, end 1, began 2 a, assign 2 4", &[]);
-    check("began 1 a, assign 1 4, end 1, began 2 b, assign 2 4", &["two-owners"]);
+    check(&format!("{SET} began 1 a, assign 1 4, end 1, began 2 a, assign 2 4"), &[]);
+    check(&format!("{SET} began 1 a, assign 1 4, end 1, began 2 b, assign 2 4"), &["two-owners"]);
 }
 
 #[test]
 fn generations_begin_anew_in_a_new_group() {
-    let first = "began 1, assign 1 1, release 1, end 1,";
+    let first = format!("{SET} began 1, assign 1 1, release 1, end 1,");
     let second = "began 2, assign 2 1";
     check(&format!("{first} {second}"), &["two-owners"]);
     check(&format!("{first} drop 9, done 9, {second}"), &[]);
@@ -64,6 +66,16 @@ fn generations_begin_anew_in_a_new_group() {
     check(&format!("{first} drop 9, unknown 9, {second}"), &[]);
     // Before the group was deleted.
     check(&format!("{TWO} assign 1 1, assign 2 1, drop 9, done 9"), &["two-owners"]);
+}
+
+#[test]
+fn a_group_without_offsets_goes_when_it_is_empty() {
+    check("began 1, began 2, assign 1 1, assign 2 1", &[]);
+    // The first one was in it all the time.
+    let stayed = "began 1, began 2, assign 1 1, assign 2 1, commit 7 1 1 0, done 7 1";
+    check(stayed, &["two-owners"]);
+    let late = "began 1, assign 1 1, end 1, set 90 0, done 90, began 2, assign 2 1";
+    check(late, &[]);
 }
 
 #[test]
