@@ -6,6 +6,7 @@ pub const ALL: &[&str] = &[
     "a batch is repeated",
     "a fetch meets damage",
     "a fetch waits for records",
+    "a group coordinator can not write",
     "a group falls into two segments",
     "a log directory goes offline",
     "a producer numbers its batches anew",
