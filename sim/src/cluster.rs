@@ -88,6 +88,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("log.retention.check.interval.ms", "2000"),
     ("log.cleaner.backoff.ms", "2000"),
     ("log.flush.offset.checkpoint.interval.ms", "3000"),
+    ("offsets.topic.num.partitions", "3"),
+    ("offsets.retention.check.interval.ms", "2000"),
+    ("group.initial.rebalance.delay.ms", "200"),
+    ("group.min.session.timeout.ms", "100"),
+    ("group.consumer.min.session.timeout.ms", "100"),
+    ("group.consumer.session.timeout.ms", "2000"),
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+    ("group.consumer.heartbeat.interval.ms", "300"),
 ];
 
 /// The settings of broker `id` in `scenario`.

@@ -5,6 +5,7 @@
 
 mod disks;
 mod frames;
+mod groups;
 mod links;
 mod proof;
 #[cfg(test)]
@@ -174,6 +175,14 @@ impl Faults {
             Action::ClientPowerLoss { client, down_ms } => {
                 self.crash_client(*client, *down_ms, Some(key))
             }
+            Action::MemberCrash { client, down_ms, power } => {
+                self.crash_client(*client, *down_ms, power.then_some(key))
+            }
+            Action::MemberPause { client, ms } => {
+                self.client(*client).is_some_and(|node| self.pause(at, node, *ms))
+            }
+            Action::JoinBurst { group, ms } => self.join_burst(group, *ms),
+            Action::TopicGrows { topic, partitions } => self.grow(at, topic, *partitions),
             Action::Cut { .. }
             | Action::Stall { .. }
             | Action::Reset { .. }

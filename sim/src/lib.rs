@@ -14,6 +14,7 @@ pub mod damage;
 pub mod disk;
 pub mod durable;
 pub mod fault;
+mod groups;
 pub mod inspect;
 pub mod judge;
 pub mod log;

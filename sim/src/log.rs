@@ -49,6 +49,8 @@ struct Caught {
 #[derive(Clone)]
 pub struct Capture {
     world: World,
+    /// What the subscriber sees of the world: nothing once the run is over.
+    shown: Arc<Mutex<Option<World>>>,
     caught: Arc<Mutex<Caught>>,
     guard: Arc<Mutex<Option<DefaultGuard>>>,
 }
@@ -57,9 +59,14 @@ impl Capture {
     /// From now on.
     pub fn start(world: &World) -> Capture {
         let caught = Arc::<Mutex<Caught>>::default();
-        let catcher = Catcher { world: world.clone(), caught: Arc::clone(&caught) };
-        let guard = tracing::subscriber::set_default(catcher);
-        Capture { world: world.clone(), caught, guard: Arc::new(Mutex::new(Some(guard))) }
+        let shown = Arc::new(Mutex::new(Some(world.clone())));
+        let catcher = Catcher {
+            is_recording: world.is_recording(),
+            world: Arc::clone(&shown),
+            caught: Arc::clone(&caught),
+        };
+        let guard = Arc::new(Mutex::new(Some(tracing::subscriber::set_default(catcher))));
+        Capture { world: world.clone(), shown, caught, guard }
     }
 
     /// Faults are over: what is still in flight may fail a little longer, then nothing may.
@@ -93,9 +100,11 @@ impl Capture {
         errors.filter(|line| repeats_disk(&line.text)).map(|line| line.at).min()
     }
 
-    /// Stops catching.
+    /// Stops catching, and lets the world go: a subscriber outlives its guard for a moment when a run
+    /// on another thread meets a new call site just then, since `tracing` asks all subscribers about it.
     pub fn end(&self) {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -115,7 +124,8 @@ fn names_any(text: &str, logs: &[String]) -> bool {
 }
 
 struct Catcher {
-    world: World,
+    is_recording: bool,
+    world: Arc<Mutex<Option<World>>>,
     caught: Arc<Mutex<Caught>>,
 }
 
@@ -124,7 +134,7 @@ impl Subscriber for Catcher {
         if metadata.target() == PROBES {
             return true;
         }
-        let most = if self.world.is_recording() { Level::INFO } else { Level::WARN };
+        let most = if self.is_recording { Level::INFO } else { Level::WARN };
         metadata.is_event() && *metadata.level() <= most
     }
 
@@ -142,9 +152,8 @@ impl Subscriber for Catcher {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        if self.world.is_dropping() {
-            return;
-        }
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(world) = world.filter(|world| !world.is_dropping()) else { return };
         let mut text = Text::default();
         event.record(&mut text);
         if event.metadata().target() == PROBES {
@@ -154,7 +163,7 @@ impl Subscriber for Catcher {
         }
         let level = *event.metadata().level();
         let line = LogLine {
-            at: self.world.now(),
+            at: world.now(),
             level,
             target: event.metadata().target().to_owned(),
             text: text.line,
@@ -165,10 +174,10 @@ impl Subscriber for Catcher {
             false => Vec::new(),
         };
         if level <= Level::WARN {
-            self.world.record(Kind::Log, None, &words, || line.to_string());
+            world.record(Kind::Log, None, &words, || line.to_string());
             self.caught.lock().unwrap_or_else(PoisonError::into_inner).lines.push(line);
         } else {
-            self.world.remark(Kind::Log, None, line.to_string());
+            world.remark(Kind::Log, None, line.to_string());
         }
     }
 
@@ -201,5 +210,23 @@ impl Visit for Text {
         } else {
             self.record_debug(field, &value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_that_another_thread_still_asks_holds_no_world() {
+        let world = World::new(1, false);
+        let capture = Capture::start(&world);
+        let asked = tracing::dispatcher::get_default(Clone::clone);
+        tracing::warn!("of this run");
+        capture.end();
+        let lines = capture.caught.lock().unwrap().lines.len();
+        drop(capture);
+        assert_eq!((lines, world.handles()), (1, 1));
+        drop(asked);
     }
 }

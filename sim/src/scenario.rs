@@ -5,12 +5,15 @@
 //!
 //! Start at [`Scenario::parse`].
 
+mod groups;
 mod valid;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+pub use groups::{CommitSpec, GroupSpec, ProtocolSpec};
 
 use crate::plan::{Family, Fault};
 use crate::workload::AGE_MAX_MS;
@@ -47,6 +50,9 @@ pub struct Scenario {
     /// What clients do.
     #[serde(default)]
     pub workload: WorkloadSpec,
+    /// The groups of consumers, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, GroupSpec>,
     /// Which faults may strike.
     #[serde(default, skip_serializing_if = "is_default")]
     pub faults: FaultsSpec,

@@ -106,7 +106,7 @@ pub(crate) async fn supervise(stage: Stage) -> bool {
     is_alive
 }
 
-fn supervisor_config(work: &Work) -> ClientConfig {
+pub(crate) fn supervisor_config(work: &Work) -> ClientConfig {
     ClientConfig {
         bootstrap_servers: work.brokers.clone(),
         client_id: "supervisor".to_owned(),
@@ -122,7 +122,7 @@ impl Stage {
         self.world.record(Kind::Check, None, &[], text);
     }
 
-    fn slate(&self) -> std::sync::MutexGuard<'_, Slate> {
+    pub(crate) fn slate(&self) -> std::sync::MutexGuard<'_, Slate> {
         self.slate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -157,14 +157,16 @@ impl Stage {
         }
     }
 
-    /// Starts every client on a node of its own; returns the nodes in their order.
+    /// Starts every client but guests on a node of its own; returns the nodes in their order.
     fn start_clients(&self) -> Vec<NodeId> {
-        let roles = self.work.roles().len();
-        (0..roles)
-            .map(|client| {
+        let roles = self.work.roles().iter().enumerate();
+        roles
+            .map(|(client, role)| {
                 let name = format!("client-{}", client + 1);
                 let node = self.machines.add(&name, DiskProfile::default());
-                start_client(&self.machines, &self.work, node, client);
+                if !matches!(role, Role::Member(place) if place.is_guest) {
+                    start_client(&self.machines, &self.work, node, client);
+                }
                 node
             })
             .collect()
@@ -192,6 +194,9 @@ impl Stage {
         if !self.within(healed, "serve again", self.until_ready()).await {
             return false;
         }
+        if !self.within(healed, "tell how large topics are", self.until_grown(client)).await {
+            return false;
+        }
         self.work.stop_sending();
         if !self.within(healed, "answer the producers", self.until_answered(clients)).await {
             return false;
@@ -208,6 +213,9 @@ impl Stage {
         }
         let read = self.until_read(clients, probes.acknowledged);
         if !self.within(healed, "bring new records to every reader", read).await {
+            return false;
+        }
+        if !self.groups_settle(client, clients, healed).await {
             return false;
         }
         let topics = self.work.look_at_topics(client);

@@ -1,5 +1,8 @@
 //! The command line as people and programs use it: what it prints, where, and how it ends.
 
+#[path = "cli_groups/mod.rs"]
+mod cli_groups;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::time::Duration;
@@ -14,7 +17,7 @@ use tests::server::{Peer, Server};
 use tests::suite::{Case, Lab, run};
 
 fn main() -> ExitCode {
-    let cases = vec![
+    let mut cases = vec![
         Case::new("cli::first_three_commands", first_three_commands),
         Case::new("cli::produce::keys_and_headers", keys_and_headers),
         Case::new("cli::produce::files", files),
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Case::new("cli::log::damage", log_damage),
         Case::new("cli::completions", completions),
     ];
+    cases.extend(cli_groups::cases());
     run(&[], cases)
 }
 

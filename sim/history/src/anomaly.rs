@@ -39,13 +39,27 @@ pub enum Anomaly {
     LogStart,
     /// A topic is listed that was deleted.
     TopicCameBack,
+    /// A partition is the own of two members of a group at once.
+    TwoOwners,
+    /// A commit was accepted of a member that another has taken the place of.
+    FencedCommit,
+    /// What a group committed is gone, or fell back to what was committed before.
+    CommitLost,
+    /// Something else is committed than anybody committed.
+    CommitAltered,
+    /// What is committed is beyond the end of the log.
+    CommitBeyondEnd,
+    /// A group that processes at least once passed over a record.
+    Unprocessed,
+    /// A group that processes at most once processed a record again.
+    ProcessedTwice,
     /// A client got an error that its cause does not explain.
     UnfitError,
 }
 
 impl Anomaly {
     /// All of them, in the order in which a verdict names them: the cause before its consequences.
-    pub const ALL: [Anomaly; 17] = [
+    pub const ALL: [Anomaly; 24] = [
         Anomaly::LostWrite,
         Anomaly::InconsistentOffsets,
         Anomaly::LostRead,
@@ -62,6 +76,13 @@ impl Anomaly {
         Anomaly::EndFell,
         Anomaly::LogStart,
         Anomaly::TopicCameBack,
+        Anomaly::TwoOwners,
+        Anomaly::FencedCommit,
+        Anomaly::CommitLost,
+        Anomaly::CommitAltered,
+        Anomaly::CommitBeyondEnd,
+        Anomaly::Unprocessed,
+        Anomaly::ProcessedTwice,
         Anomaly::UnfitError,
     ];
 
@@ -84,6 +105,13 @@ impl Anomaly {
             Anomaly::EndFell => "end-fell",
             Anomaly::LogStart => "log-start",
             Anomaly::TopicCameBack => "topic-came-back",
+            Anomaly::TwoOwners => "two-owners",
+            Anomaly::FencedCommit => "fenced-commit",
+            Anomaly::CommitLost => "commit-lost",
+            Anomaly::CommitAltered => "commit-altered",
+            Anomaly::CommitBeyondEnd => "commit-beyond-end",
+            Anomaly::Unprocessed => "unprocessed",
+            Anomaly::ProcessedTwice => "processed-twice",
             Anomaly::UnfitError => "unfit-error",
         }
     }

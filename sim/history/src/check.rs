@@ -7,7 +7,7 @@ use crate::case::Case;
 use crate::clock::Clocks;
 use crate::index::{Index, index};
 use crate::{Anomaly, History, Outcome, Partition, Violation, What};
-use crate::{bounds, contents, deletion, lives, order, polls, stored};
+use crate::{bounds, contents, deletion, group, lives, order, polls, stored};
 
 /// What the checks found.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +35,12 @@ pub struct Figures {
     pub stored: u64,
     /// Of these, repetitions.
     pub repeated: u64,
-    /// Records read by readers before the end.
+    /// Records read by readers and by members of groups before the end.
     pub read: u64,
+    /// Records processed by members of groups.
+    pub processed: u64,
+    /// Commits of offsets, and other writes of them, that were acknowledged.
+    pub commits: u64,
 }
 
 impl History {
@@ -74,6 +78,7 @@ impl History {
             lives::check_records(&case, &mut verdict);
         }
         lives::check_listed(self, &mut verdict);
+        group::check(self, &index, &clocks, &damaged, is_ended, &mut verdict);
         for event in &self.events {
             if let What::UnfitError { request, error } = &event.what {
                 let text = format!("{request} was answered {error} at {}", seconds(event.at));

@@ -22,7 +22,7 @@ impl Course {
 }
 
 /// The clocks of all brokers; one that nobody touched is right.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Clocks(Vec<Course>);
 
 impl Clocks {

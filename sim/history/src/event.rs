@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Content, Rules};
+use crate::{Content, GroupEvent, GroupRules, Rules};
 
 /// A record by its producer and that producer's count of records, over all partitions, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,6 +192,8 @@ pub enum What {
         /// Which.
         partition: Partition,
     },
+    /// Something happened in a group of consumers.
+    Group(GroupEvent),
     /// A client got an error that nothing explains.
     UnfitError {
         /// What was asked.
@@ -218,6 +220,8 @@ pub struct History {
     pub producers: Vec<Producer>,
     /// The rules of each topic, by name.
     pub topics: BTreeMap<Arc<str>, Rules>,
+    /// The rules of each group of consumers, by name.
+    pub groups: BTreeMap<Arc<str>, GroupRules>,
     /// What happened.
     pub events: Vec<Event>,
     /// Everything that could be read after everything was healed, and between which offsets.

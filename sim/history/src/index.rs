@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::rules::ANSWER_NANOS_MAX;
-use crate::{Content, Event, History, Outcome, Partition, Promise, RecordId, Stored, What};
+use crate::{
+    Content, Event, GroupEvent, GroupWhat, History, Outcome, Partition, Promise, RecordId, Stored,
+    What,
+};
 
 /// A record that was sent.
 #[derive(Clone, Debug)]
@@ -109,6 +112,12 @@ impl<'a> Known<'a> {
                 What::Seek { reader, .. } | What::Reset { reader, .. } => {
                     sought.insert(*reader, event.at);
                 }
+                What::Group(GroupEvent {
+                    what: GroupWhat::Assigned { member: reader, .. },
+                    ..
+                }) => {
+                    sought.insert(*reader, event.at);
+                }
                 What::Poll { reader, records, .. } => {
                     let from = sought.get(reader).copied().unwrap_or(0);
                     for seen in records {
@@ -194,6 +203,12 @@ pub(crate) fn index(history: &History, is_ended: bool) -> Index<'_> {
     let mut homes: BTreeMap<RecordId, &Partition> = BTreeMap::new();
     for event in &history.events {
         let partition = match &event.what {
+            What::Group(GroupEvent { what: GroupWhat::Assigned { partitions, .. }, .. }) => {
+                for partition in partitions {
+                    index.entry(partition.clone()).or_default().events.push(event);
+                }
+                continue;
+            }
             What::Send { id, partition, .. } => {
                 homes.insert(*id, partition);
                 partition
@@ -214,6 +229,7 @@ pub(crate) fn index(history: &History, is_ended: bool) -> Index<'_> {
             | What::DeleteTopic { .. }
             | What::TopicDeleted { .. }
             | What::Clock { .. }
+            | What::Group(_)
             | What::UnfitError { .. } => continue,
         };
         match index.get_mut(partition) {

@@ -16,6 +16,7 @@ mod clock;
 mod contents;
 mod deletion;
 mod event;
+mod group;
 mod index;
 mod lives;
 mod order;
@@ -28,6 +29,9 @@ pub use anomaly::{Anomaly, Violation};
 pub use check::{Figures, Verdict};
 pub use event::{
     Event, History, Outcome, Partition, Producer, Promise, RecordId, Seen, Stored, What,
+};
+pub use group::{
+    Commits, Committed, GroupEvent, GroupRules, GroupWhat, Protocol, WriteOutcome, Writer,
 };
 pub use rules::{ANSWER_NANOS_MAX, Excuse, Rules};
 pub use value::{Content, FILLING_MAX, read_value, value_of};

@@ -9,7 +9,7 @@ use crate::anomaly::seconds;
 use crate::bounds::Rising;
 use crate::case::Case;
 use crate::index::Span;
-use crate::{Anomaly, Content, Seen, Verdict, Violation, What};
+use crate::{Anomaly, Content, GroupEvent, GroupWhat, Seen, Verdict, Violation, What};
 
 /// Where a reader is.
 #[derive(Clone, Copy)]
@@ -34,6 +34,13 @@ pub(crate) fn check(case: &Case<'_>, verdict: &mut Verdict) {
             }
             What::Reset { reader, offset, .. } => {
                 verdict.violations.extend(check_reset(case, *reader, *offset, event.at));
+                let log_start = starts.highest(case, event.at, event.at);
+                places.insert(*reader, Place { next: None, since: event.at, log_start });
+            }
+            // It begins where its group stopped, which is judged with the group.
+            What::Group(GroupEvent {
+                what: GroupWhat::Assigned { member: reader, .. }, ..
+            }) => {
                 let log_start = starts.highest(case, event.at, event.at);
                 places.insert(*reader, Place { next: None, since: event.at, log_start });
             }

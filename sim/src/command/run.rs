@@ -107,6 +107,8 @@ impl Sum {
             ("stored", figures.stored),
             ("repeated", figures.repeated),
             ("read", figures.read),
+            ("processed", figures.processed),
+            ("commits", figures.commits),
             ("starts", report.starts),
         ] {
             *self.figures.entry(name).or_default() += figure;

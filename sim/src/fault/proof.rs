@@ -5,6 +5,7 @@ use crate::net::Network;
 use crate::runtime::MachineClock;
 use crate::world::{NodeId, World};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the effect of a fault shows.
 pub(super) enum Proof {
@@ -16,6 +17,8 @@ pub(super) enum Proof {
     Segments(Network, u64),
     /// Of the node's tasks more were put off than these.
     PutOff(World, NodeId, u64),
+    /// Who did it says so.
+    Done(Arc<AtomicBool>),
     /// The clock was asked for more often than this.
     Asked(Arc<MachineClock>, ClockFault, u64),
 }
@@ -48,6 +51,7 @@ impl Proof {
             Proof::Network(network, key) => 0 < network.strikes(*key),
             Proof::Segments(network, before) => *before < network.effects().segments,
             Proof::PutOff(world, node, before) => *before < world.put_off(*node),
+            Proof::Done(is_done) => is_done.load(Ordering::Relaxed),
             Proof::Asked(clock, fault, before) => *before < fault.asked(clock),
         }
     }

@@ -6,7 +6,8 @@
 use runtime::{RandomStream, Rng};
 
 use super::{Action, Cut, DiskOp, Family, Fault, Moment, Phase, Trigger, Way};
-use crate::scenario::Scenario;
+use crate::scenario::{GroupSpec, Scenario};
+use crate::workload::members;
 
 /// Numbers from a stream.
 pub(crate) struct Dice(pub(crate) RandomStream);
@@ -167,6 +168,19 @@ const PATHS: &[&str] = &[
     "",
 ];
 
+/// What members of groups send, and how often about.
+const GROUP_APIS: [(&str, u64); 9] = [
+    ("FindCoordinator", 10),
+    ("JoinGroup", 20),
+    ("SyncGroup", 20),
+    ("LeaveGroup", 5),
+    ("Heartbeat", 100),
+    ("ConsumerGroupHeartbeat", 200),
+    ("OffsetCommit", 200),
+    ("OffsetCommit", 200),
+    ("OffsetFetch", 50),
+];
+
 impl Drawing<'_> {
     fn fault(&mut self, families: &[(Family, u32)]) -> Option<Fault> {
         let family = self.dice.weighted(families)?;
@@ -242,6 +256,9 @@ impl Drawing<'_> {
         if 0 < work.readers {
             apis.extend([("Fetch", 300), ("ListOffsets", 60)]);
         }
+        if !self.scenario.groups.is_empty() {
+            apis.extend(GROUP_APIS);
+        }
         if 0 < work.trims {
             apis.push(("DeleteRecords", u64::from(work.trims)));
         }
@@ -267,6 +284,9 @@ impl Drawing<'_> {
 
     /// A partition's files, or files of a kind.
     fn path(&mut self) -> String {
+        if !self.scenario.groups.is_empty() && self.dice.one_in(3) {
+            return "/__consumer_offsets-".to_owned();
+        }
         match self.dice.one_in(3) {
             true => self.partition(),
             false => (*self.dice.pick(PATHS)).to_owned(),
@@ -289,6 +309,31 @@ impl Drawing<'_> {
 
     fn broker(&mut self) -> u32 {
         self.dice.range(1, u64::from(self.scenario.cluster.brokers) + 1) as u32
+    }
+
+    /// Shorter than the session of a member of `group`, about as long, or much longer.
+    fn absence(&mut self, group: &GroupSpec) -> u64 {
+        self.dice.spread((group.session_timeout_ms / 8).max(1), group.session_timeout_ms * 4)
+    }
+
+    fn member_action(&mut self, family: Family) -> Option<Action> {
+        let members = members(self.scenario);
+        let (client, group) = *(!members.is_empty()).then(|| self.dice.pick(&members))?;
+        let spec = &self.scenario.groups[group];
+        let ms = self.absence(spec);
+        Some(match family {
+            Family::MemberCrash => {
+                Action::MemberCrash { client, down_ms: ms, power: self.dice.one_in(3) }
+            }
+            Family::MemberPause => Action::MemberPause { client, ms },
+            Family::JoinBurst if spec.guests == 0 => return None,
+            Family::JoinBurst => Action::JoinBurst { group: group.to_owned(), ms: ms * 2 },
+            _ => {
+                let topics: Vec<_> = self.scenario.topics_of(spec).into_iter().collect();
+                let topic = self.dice.pick(&topics).to_string();
+                Action::TopicGrows { topic, partitions: self.dice.range(1, 3) as u32 }
+            }
+        })
     }
 
     fn client(&mut self) -> u32 {
@@ -321,6 +366,9 @@ impl Drawing<'_> {
                 Action::ClientPowerLoss { client, down_ms }
             }
             Family::ClientCrash => Action::ClientCrash { client, down_ms },
+            Family::MemberCrash | Family::MemberPause | Family::JoinBurst | Family::TopicGrows => {
+                return self.member_action(family);
+            }
             Family::Cut | Family::Reset | Family::LoseResponse => {
                 self.link_action(family, client, broker, ms)
             }

@@ -152,6 +152,14 @@ pub enum Action {
     ClientCrash { client: u32, down_ms: u64 },
     /// A client's machine loses power: nobody hears of an end.
     ClientPowerLoss { client: u32, down_ms: u64 },
+    /// The process of a group's member ends at once, or its machine loses power.
+    MemberCrash { client: u32, down_ms: u64, power: bool },
+    /// A group's member stands still, and goes on as if nothing had been.
+    MemberPause { client: u32, ms: u64 },
+    /// All guests of a group join it at once, and leave it again.
+    JoinBurst { group: String, ms: u64 },
+    /// So many partitions are added to a topic.
+    TopicGrows { topic: String, partitions: u32 },
     /// Nothing gets through between a client and a broker.
     Cut { client: u32, broker: u32, cut: Cut, ms: u64 },
     /// Everything between a client and a broker waits.
@@ -223,6 +231,14 @@ pub enum Family {
     CrashLoop,
     /// Client processes end.
     ClientCrash,
+    /// Members of groups end without a word, and come back.
+    MemberCrash,
+    /// Members of groups stand still, some for longer than their session.
+    MemberPause,
+    /// Members join a group by the dozen.
+    JoinBurst,
+    /// Partitions are added to topics that groups read.
+    TopicGrows,
     /// Links are cut or stall.
     Cut,
     /// Connections are reset, closed or lost.
@@ -265,6 +281,10 @@ impl Action {
             Action::Pause { .. } | Action::ClientPause { .. } => Family::Pause,
             Action::CrashLoop { .. } => Family::CrashLoop,
             Action::ClientCrash { .. } | Action::ClientPowerLoss { .. } => Family::ClientCrash,
+            Action::MemberCrash { .. } => Family::MemberCrash,
+            Action::MemberPause { .. } => Family::MemberPause,
+            Action::JoinBurst { .. } => Family::JoinBurst,
+            Action::TopicGrows { .. } => Family::TopicGrows,
             Action::BitFlip { .. } => Family::BitFlip,
             Action::SlowLinks { .. } => Family::SlowLink,
             Action::Cut { .. } | Action::Stall { .. } => Family::Cut,
@@ -384,6 +404,17 @@ impl fmt::Display for Action {
             }
             Action::ClientPowerLoss { client, down_ms } => {
                 write!(f, "client {client} loses power, down for {down_ms} ms")
+            }
+            Action::MemberCrash { client, down_ms, power } => {
+                let how = if *power { "loses power" } else { "crashes" };
+                write!(f, "member {client} {how}, down for {down_ms} ms")
+            }
+            Action::MemberPause { client, ms } => write!(f, "pause member {client} for {ms} ms"),
+            Action::JoinBurst { group, ms } => {
+                write!(f, "all guests of {group} join for {ms} ms")
+            }
+            Action::TopicGrows { topic, partitions } => {
+                write!(f, "{topic} grows by {partitions} partitions")
             }
             Action::ClockJump { broker, by_ms } => {
                 write!(f, "wall clock of broker {broker} jumps by {by_ms} ms")

@@ -286,6 +286,8 @@ fn figures(report: &Report) -> BTreeMap<String, u64> {
         ("records there at the end", figures.stored),
         ("of these, repeated", figures.repeated),
         ("records read meanwhile", figures.read),
+        ("records processed by groups", figures.processed),
+        ("commits of groups", figures.commits),
         ("starts of brokers", report.starts),
         ("events", report.events),
         ("simulated milliseconds", report.passed / 1_000_000),

@@ -25,6 +25,7 @@ pub(super) fn fault(scenario: &Scenario) -> Option<String> {
     }
     fault_in_workload(scenario)
         .or_else(|| fault_in_topics(scenario))
+        .or_else(|| scenario.fault_in_groups())
         .or_else(|| fault_in_plan(scenario))
 }
 

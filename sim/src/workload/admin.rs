@@ -55,6 +55,10 @@ pub(super) async fn run(mut seat: Seat) {
     tasks.extend((0..work.trims).map(|_| Task::Trim));
     tasks.extend((0..work.short_lived_topics).map(Task::ShortLived));
     tasks.extend((0..work.admin_requests).map(|_| Task::Ask));
+    let scenario = Arc::clone(&seat.work.scenario);
+    for (at, group) in scenario.groups.values().enumerate() {
+        tasks.extend((0..group.resets).map(|_| Task::Reset(at)));
+    }
     let seconds = u64::from(seat.work.scenario.seconds);
     let pause = seconds * 1000 / 2 / (tasks.len() as u64).max(1);
     while !tasks.is_empty() {
@@ -65,6 +69,7 @@ pub(super) async fn run(mut seat: Seat) {
             Task::Trim => seat.trim(&client, &admin).await,
             Task::ShortLived(number) => seat.short_lived(&client, &admin, number).await,
             Task::Ask => seat.ask(&client, &admin).await,
+            Task::Reset(group) => seat.reset(&client, &admin, group).await,
         }
     }
 }
@@ -74,6 +79,7 @@ enum Task {
     Trim,
     ShortLived(u32),
     Ask,
+    Reset(usize),
 }
 
 impl Seat {

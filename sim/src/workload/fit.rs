@@ -36,12 +36,16 @@ impl Weather {
             let family = fault.what.family();
             weather.is_calm &= match &fault.what {
                 // The peers of a machine without power hear nothing.
-                Action::CrashLoop { power, .. } | Action::CrashAtStop { power, .. } => !power,
+                Action::CrashLoop { power, .. }
+                | Action::CrashAtStop { power, .. }
+                | Action::MemberCrash { power, .. } => !power,
                 _ => matches!(
                     family,
                     Family::Kill
                         | Family::Stop
                         | Family::ClientCrash
+                        | Family::JoinBurst
+                        | Family::TopicGrows
                         | Family::OneByteReads
                         | Family::SyncError
                         | Family::WriteError

@@ -8,13 +8,16 @@
 
 mod admin;
 mod fit;
+mod groups;
 mod lives;
 mod looks;
 mod lookups;
+mod member;
 mod own_topics;
 mod produce;
 mod read;
 mod recorder;
+mod resets;
 mod wild;
 
 use std::collections::BTreeMap;
@@ -30,6 +33,7 @@ use protocol::StrBytes;
 use runtime::Runtime;
 
 pub use admin::create_topics;
+pub use groups::{Growth, MemberPlace, View, members};
 pub use lives::Finding;
 pub use looks::AGE_MAX_MS;
 pub use read::read_all;
@@ -39,10 +43,14 @@ use crate::damage::damaged_logs;
 use crate::disk::SimDisk;
 use crate::durable::is_durable;
 use crate::plan::{Dice, draw};
-use crate::scenario::{Scenario, TopicSpec};
+use crate::scenario::{GroupSpec, Scenario, TopicSpec};
 use crate::world::{Nanos, NodeId, World};
 use fit::Weather;
+use groups::Groups;
 use lives::Lives;
+
+/// Topics that grow are noticed within a run.
+const METADATA_AGE_MAX: Duration = Duration::from_secs(4);
 
 /// One acknowledgement in so many is held against the disk.
 const LOOK_ONE_IN: u32 = 8;
@@ -57,6 +65,8 @@ pub enum Role {
     Produce(Promise),
     /// Reads everything, over and over.
     Read(u32),
+    /// Reads as a member of a group.
+    Member(MemberPlace),
     /// Deletes records, describes, alters, creates and deletes topics.
     Administer,
     /// Sends what no client of Kafka sends.
@@ -114,6 +124,7 @@ pub struct Work {
     weather: Weather,
     /// The topics that come and go.
     lives: Lives,
+    groups: Groups,
 }
 
 impl Work {
@@ -130,7 +141,7 @@ impl Work {
         let share = |role: &Role| match role {
             Role::Produce(_) => AtomicU32::new(records.div_ceil(producers.max(1) as u32)),
             Role::Wild => AtomicU32::new(scenario.workload.wild),
-            Role::Read(_) | Role::Administer => AtomicU32::new(0),
+            Role::Read(_) | Role::Member(_) | Role::Administer => AtomicU32::new(0),
         };
         let shares: Vec<AtomicU32> = roles.iter().map(share).collect();
         for silent in &scenario.workload.silent_clients {
@@ -152,6 +163,9 @@ impl Work {
         for (name, rules) in &rules {
             recorder.topic(&Arc::from(name.as_str()), *rules);
         }
+        for (name, group) in &scenario.groups {
+            recorder.group(name, scenario.group_rules(group));
+        }
         let weather = Weather::of(&draw(&scenario, world.seed(), roles.len() as u32));
         Work {
             world: world.clone(),
@@ -168,6 +182,7 @@ impl Work {
             not_durable: Mutex::default(),
             weather,
             lives: Lives::default(),
+            groups: Groups::default(),
         }
     }
 
@@ -321,6 +336,7 @@ impl Work {
             _ if is_silent => {}
             Role::Produce(promise) => produce::run(seat, promise).await,
             Role::Read(reader) => read::run(seat, reader).await,
+            Role::Member(place) => member::run(seat, place).await,
             Role::Administer => admin::run(seat).await,
             Role::Wild => wild::run(seat).await,
         }
@@ -329,14 +345,20 @@ impl Work {
 
     /// All partitions of the scenario's topics.
     pub fn partitions(&self) -> Vec<Partition> {
-        let topics = self.scenario.topics.iter();
-        topics
-            .flat_map(|(name, topic)| {
-                let name: Arc<str> = Arc::from(name.as_str());
-                (0..topic.partitions)
-                    .map(move |index| Partition { topic: Arc::clone(&name), index })
-            })
-            .collect()
+        let topics = self.scenario.topics.keys();
+        topics.flat_map(|name| self.partitions_of_topic(name)).collect()
+    }
+
+    /// All partitions of the topics of `group`.
+    pub fn partitions_of(&self, group: &GroupSpec) -> Vec<Partition> {
+        let topics = self.scenario.topics_of(group);
+        topics.iter().flat_map(|name| self.partitions_of_topic(name)).collect()
+    }
+
+    fn partitions_of_topic(&self, name: &str) -> impl Iterator<Item = Partition> + use<> {
+        let topic: Arc<str> = Arc::from(name);
+        (0..self.partition_count(name))
+            .map(move |index| Partition { topic: Arc::clone(&topic), index })
     }
 }
 
@@ -357,9 +379,11 @@ fn roles(scenario: &Scenario) -> Vec<Role> {
         .flat_map(|(promise, count)| (0..*count).map(|_| Role::Produce(*promise)))
         .collect();
     roles.extend((0..work.readers).map(Role::Read));
-    if work.trims + work.short_lived_topics + work.admin_requests > 0 {
+    let resets: u32 = scenario.groups.values().map(|group| group.resets).sum();
+    if work.trims + work.short_lived_topics + work.admin_requests + resets > 0 {
         roles.push(Role::Administer);
     }
+    roles.extend(groups::places(scenario).map(Role::Member));
     // The last one, so that the others stay who they are without it.
     if work.wild > 0 {
         roles.push(Role::Wild);
@@ -391,6 +415,7 @@ impl Seat {
             request_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             api_timeout: Duration::from_secs(5),
+            metadata_max_age: self.metadata_age_max(),
             reconnect_backoff: Backoff {
                 initial: Duration::from_millis(20),
                 max: Duration::from_millis(500),
@@ -402,6 +427,13 @@ impl Seat {
             ..ClientConfig::default()
         };
         Client::new(&self.runtime, config)
+    }
+
+    fn metadata_age_max(&self) -> Duration {
+        match self.work.scenario.groups.is_empty() {
+            true => ClientConfig::default().metadata_max_age,
+            false => METADATA_AGE_MAX,
+        }
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -31,7 +31,6 @@ pub(super) async fn run(mut seat: Seat, promise: Promise) {
     let config = config(&mut seat, promise);
     let number = recorder.producer(promise, config.in_flight_max);
     let producer = Producer::start(&client, config).expect("the settings fit the promise");
-    let partitions = seat.work.partitions();
     let mut sequence = 0;
     let mut deliveries = Vec::new();
     loop {
@@ -40,6 +39,7 @@ pub(super) async fn run(mut seat: Seat, promise: Promise) {
         if burst == 0 {
             break;
         }
+        let partitions = seat.work.partitions();
         for _ in 0..burst {
             let partition = seat.dice.pick(&partitions).clone();
             let id = RecordId { producer: number, sequence };

@@ -38,7 +38,7 @@ const PAUSE_MAX: u64 = 3_000;
 
 pub(super) async fn run(mut seat: Seat, reader: u32) {
     let client = seat.client();
-    let partitions = by_wire_name(&seat.work.partitions());
+    let mut partitions = by_wire_name(&seat.work.partitions());
     let habit = *seat.dice.pick(&[Habit::Quick, Habit::Quick, Habit::Slow, Habit::Tiny]);
     let config = config(&mut seat, habit);
     let mut times = Times::default();
@@ -48,6 +48,14 @@ pub(super) async fn run(mut seat: Seat, reader: u32) {
         seat.seek(reader, &mut consumer, at, partition, 0);
     }
     loop {
+        let all = by_wire_name(&seat.work.partitions());
+        if all.len() != partitions.len() {
+            consumer.assign(all.keys().cloned());
+            for (at, partition) in all.iter().filter(|(at, _)| !partitions.contains_key(*at)) {
+                seat.seek(reader, &mut consumer, at, partition, 0);
+            }
+            partitions = all;
+        }
         match consumer.poll(Duration::from_millis(300)).await {
             Ok(records) => {
                 seat.note_records(reader, &partitions, &records);
@@ -201,7 +209,7 @@ async fn bounds(
     known.collect()
 }
 
-fn by_partition(
+pub(super) fn by_partition(
     recorder: &Recorder,
     records: &[ConsumerRecord],
 ) -> BTreeMap<TopicPartition, Vec<Seen>> {

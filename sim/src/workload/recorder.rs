@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use history::{
-    Content, Event, History, Outcome, Partition, Producer, Promise, RecordId, Rules, Seen, Stored,
-    What,
+    Content, Event, GroupRules, History, Outcome, Partition, Producer, Promise, RecordId, Rules,
+    Seen, Stored, What,
 };
 
 use super::looks::{Looks, Read};
@@ -42,6 +42,11 @@ impl Recorder {
     /// A topic with what its settings allow.
     pub fn topic(&self, name: &Arc<str>, rules: Rules) {
         self.lock().topics.insert(Arc::clone(name), rules);
+    }
+
+    /// A group of the scenario, with its rules.
+    pub fn group(&self, name: &str, rules: GroupRules) {
+        self.lock().groups.insert(Arc::from(name), rules);
     }
 
     /// A new producer, which may have so many requests in flight; returns its number.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a script that is wrong fails its test")]
 
 mod deletion;
+mod groups;
 mod order;
 mod places;
 mod script;

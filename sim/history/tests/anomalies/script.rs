@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use history::{
-    Content, Event, History, Outcome, Partition, Producer, Promise, RecordId, Rules, Seen, Stored,
-    Verdict, What,
+    Committed, Content, Event, GroupEvent, GroupRules, GroupWhat, History, Outcome, Partition,
+    Producer, Promise, RecordId, Rules, Seen, Stored, Verdict, What, WriteOutcome, Writer,
 };
 
 /// A history, written in words; see [`Script::run`].
 pub struct Script {
     history: History,
     rules: Rules,
+    group: Option<GroupRules>,
     at: u64,
 }
 
@@ -51,7 +52,12 @@ impl Script {
             producer(Promise::AtMostOnce, false),
             producer(Promise::AtLeastOnce, true),
         ];
-        Script { history: History { producers, ..History::default() }, rules, at: 0 }
+        Script { history: History { producers, ..History::default() }, rules, group: None, at: 0 }
+    }
+
+    /// With the group `g`.
+    pub fn with_group(self, group: GroupRules) -> Script {
+        Script { group: Some(group), ..self }
     }
 
     /// Lines such as `send 0#0 [KEY]`, `ack 0#0 5`, `refuse 0#0`, `lose 0#0`, `seek 1 0`,
@@ -83,6 +89,7 @@ impl Script {
         self.history.read_by = Some(self.at + 1_000);
         let topic = Arc::from("orders");
         self.history.topics = BTreeMap::from([(topic, self.rules)]);
+        self.history.groups.extend(self.group.map(|rules| (Arc::from("g"), rules)));
         self.history
     }
 
@@ -120,8 +127,68 @@ impl Script {
             }
             "power" => What::PowerLoss { node: "n1".to_owned() },
             "unfit" => What::UnfitError { request: "Produce".to_owned(), error: error() },
-            _ => return None,
+            _ => return self.of_group(words),
         })
+    }
+
+    /// What happens in the group `g`: `began M [INSTANCE]`, `assign M EPOCH [none]`, `release M`,
+    /// `lost M`, `end M`; `commit W M EPOCH OFFSET` is the write number W, `recommit …` one that may
+    /// be sent twice, `set W OFFSET` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
+    /// `unknown W`; `fetched OFFSET:W` tells what W wrote there, `fetched none` nothing;
+    /// `process M OFFSET…`.
+    fn of_group(&self, words: &[&str]) -> Option<What> {
+        let error = || "ERROR".to_owned();
+        let member = || number(words[1]);
+        let partitions = vec![partition()];
+        let value = |write: &str, offset: &str| {
+            vec![(
+                partition(),
+                Some(Committed { offset: number(offset), metadata: format!("w{write}") }),
+            )]
+        };
+        let write = |by, offsets, may_repeat| {
+            let write = number(words[1]);
+            GroupWhat::Write { write, by, offsets, may_repeat }
+        };
+        let written = |outcome| {
+            let epoch = words.get(2).map_or(-1, |epoch| number(epoch));
+            GroupWhat::Written { write: number(words[1]), outcome, epoch }
+        };
+        let what = match words[0] {
+            "began" => {
+                let instance = words.get(2).map(|name| Arc::from(*name));
+                GroupWhat::Began { member: member(), instance }
+            }
+            "assign" => {
+                let partitions = if words.len() < 4 { partitions } else { Vec::new() };
+                GroupWhat::Assigned { member: member(), epoch: number(words[2]), partitions }
+            }
+            "release" => GroupWhat::Released { member: member(), partitions, is_lost: false },
+            "lost" => GroupWhat::Released { member: member(), partitions, is_lost: true },
+            "end" => GroupWhat::Ended { member: member() },
+            "commit" | "recommit" => {
+                let by = Writer::Member { member: number(words[2]), epoch: number(words[3]) };
+                write(by, value(words[1], words[4]), words[0] == "recommit")
+            }
+            "set" => write(Writer::Admin, value(words[1], words[2]), false),
+            "drop" => write(Writer::Deletion, vec![(partition(), None)], false),
+            "done" => written(WriteOutcome::Done),
+            "refused" => written(WriteOutcome::Refused { error: error() }),
+            "unknown" => written(WriteOutcome::Unknown { error: error() }),
+            "fetched" => {
+                let offsets = match words[1].split_once(':') {
+                    Some((offset, write)) => value(write, offset),
+                    None => vec![(partition(), None)],
+                };
+                GroupWhat::Fetched { asked: self.at - 1, offsets }
+            }
+            "process" => {
+                let offsets = words[2..].iter().map(|offset| number(offset)).collect();
+                GroupWhat::Processed { member: member(), partition: partition(), offsets }
+            }
+            _ => return None,
+        };
+        Some(What::Group(GroupEvent { group: Arc::from("g"), what }))
     }
 
     fn other(&mut self, words: &[&str]) {

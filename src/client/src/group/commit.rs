@@ -154,18 +154,11 @@ impl Committer {
     ) -> Result<(), CommitError> {
         let mut result = Ok(());
         for (at, code) in commit_answers(answer?, ids) {
-            match code {
-                ErrorCode::None => continue,
-                ErrorCode::UnknownTopicId | ErrorCode::InconsistentTopicId => {
-                    let named = TopicSet::Named(vec![at.topic.clone()]);
-                    if let Err(error) = self.client.refresh(named, false).await {
-                        tracing::debug!(%error, "refresh the id of a topic");
-                    }
-                }
-                code => {
-                    self.coordinator.note(code);
-                }
+            if code == ErrorCode::None {
+                continue;
             }
+            self.note_topic(&at, code).await;
+            self.coordinator.note(code);
             if is_about_membership(code) {
                 let order = Order::CommitRefused(identity.epoch, code);
                 // The member's task is gone when the consumer is.
@@ -223,9 +216,24 @@ impl Committer {
         })?;
         let mut found = BTreeMap::new();
         for (at, offset) in fetched {
+            if let Err(refusal) = &offset {
+                self.note_topic(&at, refusal.code).await;
+            }
             found.insert(at, offset?);
         }
         Ok(found)
+    }
+
+    /// A topic that was made anew has another id, and one that is gone has none: the next request
+    /// shall know.
+    async fn note_topic(&self, at: &TopicPartition, code: ErrorCode) {
+        if !matches!(code, ErrorCode::UnknownTopicId | ErrorCode::InconsistentTopicId) {
+            return;
+        }
+        let named = TopicSet::Named(vec![at.topic.clone()]);
+        if let Err(error) = self.client.refresh(named, false).await {
+            tracing::debug!(%error, "refresh the id of a topic");
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl Reader {
     ) -> Result<(), Failure> {
         let mut left = count.unwrap_or(u64::MAX);
         let mut assigned = false;
-        while left > 0 && !(assigned && reached(goals.as_ref(), consumer)) {
+        while left > 0 && !(assigned && reached(goals.as_ref(), consumer).await?) {
             let polled = consumer.poll(POLL).await;
             match polled.map_err(|error| Failure::new("consume").because(error))? {
                 Polled::Nothing => {}
@@ -132,12 +132,23 @@ fn tell(verb: &str, change: &Change) {
     eprintln!("{verb} {list} (generation {})", change.epoch);
 }
 
-/// Whether everything that is assigned was read up to its goal.
-fn reached(goals: Option<&BTreeMap<TopicPartition, Offset>>, consumer: &GroupConsumer) -> bool {
-    let Some(goals) = goals else { return false };
-    let done = |at: &TopicPartition| {
-        let position = consumer.position(at);
-        goals.get(at).is_none_or(|end| position.is_some_and(|position| position >= *end))
-    };
-    consumer.assignment().iter().all(done)
+/// Whether everything was read up to its goal: what is assigned, or by others if nothing is.
+async fn reached(
+    goals: Option<&BTreeMap<TopicPartition, Offset>>,
+    consumer: &GroupConsumer,
+) -> Result<bool, Failure> {
+    let Some(goals) = goals else { return Ok(false) };
+    let assignment = consumer.assignment();
+    if !assignment.is_empty() {
+        let done = |at: &TopicPartition| {
+            let position = consumer.position(at);
+            goals.get(at).is_none_or(|end| position.is_some_and(|position| position >= *end))
+        };
+        return Ok(assignment.iter().all(done));
+    }
+    let committed = consumer.committed(goals.keys().cloned()).await;
+    let committed =
+        committed.map_err(|error| Failure::client("read the offsets of the group", &error))?;
+    let offset = |at| committed.get(at).and_then(Option::as_ref).map_or(0, |c| c.offset.0);
+    Ok(goals.iter().all(|(at, end)| offset(at) >= end.0))
 }

@@ -150,18 +150,23 @@ fn round_robin(counts: &BTreeMap<StrBytes, i32>, members: &[GroupMember]) -> Gro
 }
 
 /// Takes out what somebody else still owns: its owner sees that it lost it, gives it up and joins
-/// again, and then it is free.
+/// again, and then it is free. Of those that claim the same, the one of the latest generation keeps
+/// it; when there are several of those, all of them have to give it up first.
 fn without_transfers(mut assignment: GroupAssignment, members: &[GroupMember]) -> GroupAssignment {
-    let mut owners: BTreeMap<&TopicPartition, BTreeSet<&StrBytes>> = BTreeMap::new();
+    let mut claims: BTreeMap<&TopicPartition, Vec<(i32, &StrBytes)>> = BTreeMap::new();
     for member in members {
         for at in &member.owned {
-            owners.entry(at).or_default().insert(&member.member_id);
+            claims.entry(at).or_default().push((member.generation, &member.member_id));
         }
     }
+    let may_have = |reader: &StrBytes, at: &TopicPartition| {
+        let Some(claims) = claims.get(at) else { return true };
+        let latest = claims.iter().map(|(generation, _)| *generation).max();
+        let mut owners = claims.iter().filter(|(generation, _)| Some(*generation) == latest);
+        matches!((owners.next(), owners.next()), (Some((_, owner)), None) if *owner == reader)
+    };
     for (reader, partitions) in &mut assignment {
-        partitions.retain(|at| {
-            owners.get(at).is_none_or(|owners| owners.contains(reader) || owners.is_empty())
-        });
+        partitions.retain(|at| may_have(reader, at));
     }
     assignment
 }

@@ -1,6 +1,7 @@
 //! Both membership machines, event by event: what goes in is told by a method, what comes out is
 //! compared as text. And groups of members around a model coordinator, with any order of events.
 
+mod consumer_groups;
 mod groups;
 
 use std::time::Duration;
@@ -35,11 +36,15 @@ fn config(protocol: GroupProtocol, assignors: &[Assignor]) -> GroupConfig {
 
 impl Script {
     fn new(config: GroupConfig) -> Script {
+        Script::with_random(config, 0)
+    }
+
+    fn with_random(config: GroupConfig, key: u64) -> Script {
         let protocol = config.protocol;
         let config = std::sync::Arc::new(config);
         let backoff =
             Backoff { initial: Duration::from_millis(100), max: Duration::from_millis(100) };
-        let random = runtime::split_seed(3, "member", 0);
+        let random = runtime::split_seed(3, "member", key);
         let member = match protocol {
             GroupProtocol::Classic => {
                 Member::Classic(Box::new(ClassicMember::new(config, backoff, random)))

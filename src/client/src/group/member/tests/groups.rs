@@ -7,22 +7,26 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PARTITIONS: i32 = 7;
+pub(super) const PARTITIONS: i32 = 7;
 
 /// A member of the model group and what its application has.
-struct Peer {
-    script: Script,
-    has: BTreeSet<TopicPartition>,
+pub(super) struct Peer {
+    pub(super) script: Script,
+    pub(super) has: BTreeSet<TopicPartition>,
     /// Notices that take something away and are not answered.
     open: Vec<BTreeSet<TopicPartition>>,
     /// Requests that are not answered, oldest first.
-    waiting: Vec<(CallId, Call)>,
+    pub(super) waiting: Vec<(CallId, Call)>,
 }
 
 impl Peer {
-    fn new(config: GroupConfig) -> Peer {
+    pub(super) fn new(config: GroupConfig) -> Peer {
+        Peer::with_random(config, 0)
+    }
+
+    pub(super) fn with_random(config: GroupConfig, key: u64) -> Peer {
         let mut peer = Peer {
-            script: Script::new(config),
+            script: Script::with_random(config, key),
             has: BTreeSet::new(),
             open: Vec::new(),
             waiting: Vec::new(),
@@ -51,13 +55,17 @@ impl Peer {
                         self.open.push(change.partitions);
                     }
                     Action::Tell(Notice::Failed(error)) => panic!("{error}"),
-                    Action::Resolve(_) | Action::ForgetCoordinator | Action::Done => {}
+                    Action::Resolve(_) => {
+                        let names = BTreeMap::from([(TOPIC, "t".into())]);
+                        self.script.member.on_names(self.script.now, names);
+                    }
+                    Action::ForgetCoordinator | Action::Done => {}
                 }
             }
         }
     }
 
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         if !self.open.is_empty() {
             let gone = self.open.remove(0);
             self.has.retain(|at| !gone.contains(at));
@@ -67,12 +75,12 @@ impl Peer {
         }
     }
 
-    fn answer(&mut self, id: CallId, answer: Answer) {
+    pub(super) fn answer(&mut self, id: CallId, answer: Answer) {
         self.script.member.on_answer(self.script.now, id, answer);
         self.settle();
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.script.polled = self.script.now;
         if let Some(wake) = self.script.member.next_wake(Some(self.script.polled)) {
             self.script.now = self.script.now.max(wake);
@@ -156,7 +164,7 @@ impl Coordinator {
         let calls: Vec<&Call> = joining.values().map(|(_, _, call)| call).collect();
         for (member, (place, id, call)) in &joining {
             let mut members = vec![call];
-            members.extend(calls.iter().filter(|other| **other as *const _ != call as *const _));
+            members.extend(calls.iter().filter(|other| !std::ptr::eq(**other, call)));
             let answer = joined(self.generation, &leader, &members);
             assert!(self.members.contains(member));
             peers[*place].answer(*id, answer);
@@ -210,7 +218,7 @@ impl Coordinator {
 }
 
 /// No two members that the coordinator counts in have the same partition.
-fn assert_apart(peers: &[Peer], members: &BTreeSet<StrBytes>) {
+pub(super) fn assert_apart(peers: &[Peer], members: &BTreeSet<StrBytes>) {
     let mut seen = BTreeSet::new();
     for peer in peers {
         let membership = peer.script.member.membership();

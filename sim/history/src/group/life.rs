@@ -1,0 +1,165 @@
+//! When a group may have come to its end and begun anew: with generations from the first one, and
+//! without its offsets.
+//!
+//! Offsets expire when a group has been empty for long, by the broker's clock (`OffsetMetadataManager`
+//! of Kafka; KAFKA-13636 is what happens without that condition). That it was not empty is known
+//! of a time over which one member was in it: it was told an assignment before, a commit of it was
+//! answered after, and it never heard that it was out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{GroupRules, GroupWhat, Moment, WriteOutcome, Writer};
+use crate::clock::Clocks;
+use crate::index::Span;
+use crate::rules::ANSWER_NANOS_MAX;
+use crate::{History, What};
+
+const NANOS_PER_MS: u64 = 1_000_000;
+/// Times of offsets and of brokers are whole milliseconds.
+const ROUNDING_MS: u64 = 2;
+
+#[derive(Debug)]
+pub(super) struct Life {
+    /// When somebody may have deleted the group.
+    deletions: Vec<Span>,
+    /// When it may have had no offsets. An empty group without any goes at once.
+    bare: Vec<Span>,
+    /// When a loss of power may have taken what the coordinator wrote.
+    losses: Vec<u64>,
+    /// When one member was in the group for certain.
+    stays: Vec<Span>,
+    retention_ms: Option<u64>,
+    /// The most that a broker's clock was ahead of another, by when.
+    clocks: Clocks,
+}
+
+impl Life {
+    pub(super) fn of(
+        history: &History,
+        rules: &GroupRules,
+        clocks: &Clocks,
+        events: &[Moment<'_>],
+    ) -> Life {
+        let losses = history.events.iter().filter_map(|event| match event.what {
+            What::PowerLoss { .. } if rules.is_lost_with_power => Some(event.at),
+            _ => None,
+        });
+        let deletions = deletions(events);
+        Life {
+            bare: bare(events, &deletions),
+            deletions,
+            losses: losses.collect(),
+            stays: stays(events),
+            retention_ms: rules.retention_ms,
+            clocks: clocks.clone(),
+        }
+    }
+
+    /// Whether nothing ends generations between two moments.
+    pub(super) fn is_one(&self, span: Span) -> bool {
+        let touches = |other: &Span| other.from <= span.until && span.from <= other.until;
+        !self.deletions.iter().any(touches) && self.keeps_offsets(span)
+    }
+
+    /// Whether the group may have been without offsets and without members at some moment, so that
+    /// it went.
+    pub(super) fn may_be_bare(&self, span: Span) -> bool {
+        let touches = |bare: &&Span| bare.from <= span.until && span.from <= bare.until;
+        let mut bare = self.bare.iter().filter(touches);
+        bare.any(|bare| {
+            let (from, until) = (bare.from.max(span.from), bare.until.min(span.until));
+            !self.stays.iter().any(|stay| stay.from <= from && until <= stay.until)
+        })
+    }
+
+    /// Whether no offset can go between two moments but for a write.
+    pub(super) fn keeps_offsets(&self, span: Span) -> bool {
+        let is_lost = |at: &u64| span.from <= *at && *at <= span.until;
+        !self.losses.iter().any(is_lost) && !self.may_expire(span)
+    }
+
+    fn may_expire(&self, span: Span) -> bool {
+        let Some(retention_ms) = self.retention_ms else { return false };
+        let until = span.until.min(u64::MAX / 2);
+        let passed = (until - span.from.min(until)) / NANOS_PER_MS;
+        let shown = passed.saturating_add(self.clocks.spread_ms(until)).saturating_add(ROUNDING_MS);
+        let is_long = retention_ms <= shown;
+        let stays = |stay: &Span| stay.from <= span.from && span.until <= stay.until;
+        is_long && !self.stays.iter().any(stays)
+    }
+}
+
+fn deletions(events: &[Moment<'_>]) -> Vec<Span> {
+    let mut open: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut spans = Vec::new();
+    for moment in events {
+        match moment.what {
+            GroupWhat::Write { write, by: Writer::Deletion, .. } => {
+                open.insert(*write, moment.at);
+            }
+            GroupWhat::Written { write, outcome, .. } => {
+                let Some(from) = open.remove(write) else { continue };
+                let until = match outcome {
+                    WriteOutcome::Done => moment.at.saturating_add(ANSWER_NANOS_MAX),
+                    WriteOutcome::Unknown { .. } => u64::MAX,
+                    WriteOutcome::Refused { .. } => continue,
+                };
+                spans.push(Span { from, until });
+            }
+            _ => {}
+        }
+    }
+    spans.extend(open.into_values().map(|from| Span { from, until: u64::MAX }));
+    spans
+}
+
+/// From the begin, and from every deletion, to the next time that somebody heard of an offset.
+fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
+    let mut deleting = BTreeSet::new();
+    let mut heard = Vec::new();
+    for moment in events {
+        match moment.what {
+            GroupWhat::Write { write, by: Writer::Deletion, .. } => _ = deleting.insert(*write),
+            GroupWhat::Written { write, outcome: WriteOutcome::Done, .. }
+                if !deleting.contains(write) =>
+            {
+                heard.push(moment.at);
+            }
+            GroupWhat::Fetched { offsets, .. } if offsets.iter().any(|(_, at)| at.is_some()) => {
+                heard.push(moment.at);
+            }
+            _ => {}
+        }
+    }
+    let begins = deletions.iter().map(|deletion| deletion.from).chain([0]);
+    let until = |from: u64| heard.iter().copied().find(|at| from < *at).unwrap_or(u64::MAX);
+    begins.map(|from| Span { from, until: until(from) }).collect()
+}
+
+fn stays(events: &[Moment<'_>]) -> Vec<Span> {
+    let mut since: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut asked: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
+    let mut stays: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    for moment in events {
+        match moment.what {
+            GroupWhat::Assigned { member, .. } => {
+                since.entry(*member).or_insert(moment.at);
+            }
+            GroupWhat::Released { member, is_lost: true, .. } | GroupWhat::Ended { member } => {
+                since.remove(member);
+            }
+            GroupWhat::Write { write, by: Writer::Member { member, .. }, .. } => {
+                asked.insert(*write, (*member, moment.at));
+            }
+            GroupWhat::Written { write, outcome: WriteOutcome::Done, .. } => {
+                if let Some((member, at)) = asked.remove(write)
+                    && let Some(from) = since.get(&member).filter(|from| **from <= at)
+                {
+                    stays.insert((member, *from), at);
+                }
+            }
+            _ => {}
+        }
+    }
+    stays.into_iter().map(|((_, from), until)| Span { from, until }).collect()
+}

@@ -1,0 +1,180 @@
+//! One owner: a partition is never two members' own, and who lost it commits nothing any more.
+//!
+//! What a member believes to own may be another's by now: it may have been away for longer than its
+//! session, and nobody can tell it. So that two believe it at one time is no anomaly. These are: two
+//! that were told so with one generation or epoch; and one whose commit is accepted though it was
+//! asked for after another was told of a later one, without its having let go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{GroupCase, GroupWhat, Protocol, WriteOutcome, Writer};
+use crate::anomaly::seconds;
+use crate::index::Span;
+use crate::{Anomaly, Partition, Verdict, Violation};
+
+/// When somebody was told that a partition is its own.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    member: u32,
+    epoch: i32,
+    at: u64,
+}
+
+/// A member's session.
+#[derive(Debug, Default)]
+struct Session<'a> {
+    began: u64,
+    instance: Option<&'a str>,
+    /// What it has, since when.
+    owned: BTreeMap<&'a Partition, Claim>,
+}
+
+/// A commit that has no answer yet.
+#[derive(Debug)]
+struct Asked<'a> {
+    member: u32,
+    at: u64,
+    /// What it had then, of what is committed.
+    owned: Vec<(&'a Partition, Claim)>,
+}
+
+#[derive(Default)]
+struct Owners<'a> {
+    sessions: BTreeMap<u32, Session<'a>>,
+    /// Who was told first, by epoch.
+    by_epoch: BTreeMap<(&'a Partition, i32), Claim>,
+    /// All that were told so, in the order of time.
+    claims: BTreeMap<&'a Partition, Vec<Claim>>,
+    asked: BTreeMap<u32, Asked<'a>>,
+    /// Pairs that were told of.
+    told: BTreeSet<(u32, u32)>,
+    /// The highest generation that a member was told, and when.
+    newest: Vec<Claim>,
+}
+
+pub(super) fn check(case: &GroupCase<'_>, verdict: &mut Verdict) {
+    let mut owners = Owners::default();
+    for moment in &case.events {
+        match moment.what {
+            GroupWhat::Began { member, instance } => {
+                let instance = instance.as_deref();
+                let session = Session { began: moment.at, instance, ..Session::default() };
+                owners.sessions.insert(*member, session);
+            }
+            GroupWhat::Assigned { member, epoch, partitions } => {
+                let claim = Claim { member: *member, epoch: *epoch, at: moment.at };
+                verdict.violations.extend(owners.assign(case, claim, partitions));
+            }
+            GroupWhat::Released { member, partitions, .. } => {
+                if let Some(session) = owners.sessions.get_mut(member) {
+                    session.owned.retain(|at, _| !partitions.contains(at));
+                }
+            }
+            GroupWhat::Ended { member } => {
+                if let Some(session) = owners.sessions.get_mut(member) {
+                    session.owned.clear();
+                }
+            }
+            GroupWhat::Write { write, by: Writer::Member { member, .. }, offsets, .. } => {
+                owners.ask(*write, *member, moment.at, offsets.iter().map(|(at, _)| at));
+            }
+            GroupWhat::Written { write, outcome, epoch } => {
+                let Some(asked) = owners.asked.remove(write) else { continue };
+                if *outcome == WriteOutcome::Done {
+                    verdict.violations.extend(owners.judge(case, &asked, *epoch));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<'a> Owners<'a> {
+    fn assign(
+        &mut self,
+        case: &GroupCase<'_>,
+        claim: Claim,
+        partitions: &'a [Partition],
+    ) -> Vec<Violation> {
+        let session = self.sessions.entry(claim.member).or_default();
+        for partition in partitions {
+            session.owned.insert(partition, claim);
+            self.claims.entry(partition).or_default().push(claim);
+        }
+        let owned: Vec<&Partition> = session.owned.keys().copied().collect();
+        if self.newest.last().is_none_or(|newest| newest.epoch < claim.epoch) {
+            self.newest.push(claim);
+        }
+        let mut violations = Vec::new();
+        for partition in owned {
+            let first = *self.by_epoch.entry((partition, claim.epoch)).or_insert(claim);
+            if self.are_two(case, first, claim) && self.told.insert((first.member, claim.member)) {
+                let text = format!(
+                    "members {} and {} both own it in {}, told at {} and at {}",
+                    first.member,
+                    claim.member,
+                    claim.epoch,
+                    seconds(first.at),
+                    seconds(claim.at),
+                );
+                violations.push(case.violation(Anomaly::TwoOwners, partition, None, text));
+            }
+        }
+        violations
+    }
+
+    /// Whether two claims are of different members in one life of the group.
+    fn are_two(&self, case: &GroupCase<'_>, one: Claim, other: Claim) -> bool {
+        let session = |claim: Claim| self.sessions.get(&claim.member);
+        let (Some(first), Some(second)) = (session(one), session(other)) else { return false };
+        let is_one = one.member == other.member
+            || first.instance.is_some_and(|instance| second.instance == Some(instance));
+        let from = first.began.min(second.began);
+        let until = one.at.max(other.at);
+        let told = Span { from: one.at.min(other.at), until };
+        !is_one && case.life.is_one(Span { from, until }) && !case.life.may_be_bare(told)
+    }
+
+    fn ask(
+        &mut self,
+        write: u32,
+        member: u32,
+        at: u64,
+        partitions: impl Iterator<Item = &'a Partition>,
+    ) {
+        let session = self.sessions.entry(member).or_default();
+        let owned = partitions.filter_map(|at| Some((at, *session.owned.get(at)?))).collect();
+        self.asked.insert(write, Asked { member, at, owned });
+    }
+
+    /// A commit was accepted: nobody may have taken the place of its member before it was asked for.
+    fn judge(&self, case: &GroupCase<'_>, asked: &Asked<'_>, epoch: i32) -> Option<Violation> {
+        let taken = asked.owned.iter().find_map(|(partition, own)| {
+            let later = self.claims.get(partition)?.iter().find(|later| {
+                own.epoch < later.epoch
+                    && own.at < later.at
+                    && later.at < asked.at
+                    && self.are_two(case, *own, **later)
+            })?;
+            Some((*partition, *later))
+        });
+        let outdated = || {
+            let newest = self.newest.iter().find(|newest| {
+                epoch < newest.epoch && newest.at < asked.at && newest.member != asked.member
+            })?;
+            let (partition, own) = *asked.owned.first()?;
+            let is_one = self.are_two(case, own, *newest);
+            (case.rules.protocol == Protocol::Classic && is_one).then_some((partition, *newest))
+        };
+        let (partition, later) = taken.or_else(outdated)?;
+        let text = format!(
+            "a commit of member {}, asked for at {}, was accepted; member {} was told {} at {}",
+            asked.member,
+            seconds(asked.at),
+            later.member,
+            later.epoch,
+            seconds(later.at),
+        );
+        Some(case.violation(Anomaly::FencedCommit, partition, None, text))
+    }
+}

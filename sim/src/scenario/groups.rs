@@ -1,0 +1,163 @@
+//! The groups of consumers of a scenario.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::group::{Assignor, GroupProtocol};
+use history::{Commits, GroupRules, Protocol};
+use serde::{Deserialize, Serialize};
+
+use super::Scenario;
+
+/// How members and coordinator talk (`group.protocol`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtocolSpec {
+    /// JoinGroup and SyncGroup.
+    #[default]
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848).
+    Consumer,
+}
+
+/// When members commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommitSpec {
+    /// What they have processed: at least once.
+    #[default]
+    After,
+    /// What they are going to process: at most once.
+    Before,
+    /// `enable.auto.commit`.
+    Auto,
+}
+
+/// A group of consumers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupSpec {
+    /// How members and coordinator talk.
+    pub protocol: ProtocolSpec,
+    /// How many members it has.
+    pub members: u32,
+    /// So many of them have a `group.instance.id`.
+    pub static_members: u32,
+    /// Members that only come with a `join-burst`, and leave again.
+    pub guests: u32,
+    /// When members commit.
+    pub commit: CommitSpec,
+    /// `partition.assignment.strategy` of a classic group; of a consumer group the first one is
+    /// `group.remote.assignor`. Empty for what clients and brokers choose.
+    pub assignors: Vec<String>,
+    /// `session.timeout.ms` of a classic group; of a consumer group it is the broker's.
+    pub session_timeout_ms: u64,
+    /// `heartbeat.interval.ms` of a classic group.
+    pub heartbeat_interval_ms: u64,
+    /// `max.poll.interval.ms`: also how long a rebalance waits for a member.
+    pub poll_interval_max_ms: u64,
+    /// The topics that its members read; all when empty.
+    pub topics: BTreeSet<String>,
+    /// After one poll in so many a member leaves, and comes back soon; 0 for never.
+    pub leaves_one_in: u64,
+    /// After one poll in so many a member takes longer than `max.poll.interval.ms` allows, or nearly;
+    /// 0 for never.
+    pub stalls_one_in: u64,
+    /// How often all leave, and its offsets are set or the whole group is deleted.
+    pub resets: u32,
+}
+
+impl Default for GroupSpec {
+    fn default() -> GroupSpec {
+        GroupSpec {
+            protocol: ProtocolSpec::Classic,
+            members: 3,
+            static_members: 0,
+            guests: 0,
+            commit: CommitSpec::After,
+            assignors: Vec::new(),
+            session_timeout_ms: 2_000,
+            heartbeat_interval_ms: 300,
+            poll_interval_max_ms: 4_000,
+            topics: BTreeSet::new(),
+            leaves_one_in: 0,
+            stalls_one_in: 0,
+            resets: 0,
+        }
+    }
+}
+
+impl GroupSpec {
+    /// For the client.
+    pub fn protocol(&self) -> GroupProtocol {
+        match self.protocol {
+            ProtocolSpec::Classic => GroupProtocol::Classic,
+            ProtocolSpec::Consumer => GroupProtocol::Consumer,
+        }
+    }
+
+    /// The assignors of a member of a classic group, if any are named.
+    pub fn classic_assignors(&self) -> Vec<Assignor> {
+        self.assignors.iter().filter_map(|name| Assignor::from_name(name)).collect()
+    }
+
+    /// `max.poll.interval.ms`.
+    pub fn poll_interval_max(&self) -> Duration {
+        Duration::from_millis(self.poll_interval_max_ms)
+    }
+
+    /// What is wrong with the values, if anything is.
+    fn fault(&self) -> Option<String> {
+        if self.members == 0 {
+            return Some("members is 0".to_owned());
+        }
+        if self.members < self.static_members {
+            return Some("static_members is above members".to_owned());
+        }
+        let is_known = |name: &&String| match self.protocol {
+            ProtocolSpec::Classic => Assignor::from_name(name).is_some(),
+            ProtocolSpec::Consumer => ["uniform", "range"].contains(&name.as_str()),
+        };
+        let unknown = self.assignors.iter().find(|name| !is_known(name));
+        unknown.map(|name| format!("assignors has {name:?}, which this protocol does not know"))
+    }
+}
+
+impl Scenario {
+    /// The topics of `group`.
+    pub fn topics_of(&self, group: &GroupSpec) -> BTreeSet<Arc<str>> {
+        let is_read = |name: &&String| group.topics.is_empty() || group.topics.contains(*name);
+        self.topics.keys().filter(is_read).map(|name| Arc::from(name.as_str())).collect()
+    }
+
+    /// What `group` may do.
+    pub fn group_rules(&self, group: &GroupSpec) -> GroupRules {
+        let setting = |name: &str| self.cluster.settings.get(name).map(|value| value.trim());
+        let minutes = setting("offsets.retention.minutes").and_then(|value| value.parse().ok());
+        GroupRules {
+            protocol: match group.protocol {
+                ProtocolSpec::Classic => Protocol::Classic,
+                ProtocolSpec::Consumer => Protocol::Consumer,
+            },
+            commits: match group.commit {
+                CommitSpec::After => Commits::After,
+                CommitSpec::Before => Commits::Before,
+                CommitSpec::Auto => Commits::Auto,
+            },
+            topics: self.topics_of(group),
+            retention_ms: minutes.map(|minutes: u64| minutes.saturating_mul(60_000)),
+            is_lost_with_power: setting("klamm.durability") == Some("os"),
+        }
+    }
+
+    /// What is wrong with a group, if anything is.
+    pub(super) fn fault_in_groups(&self) -> Option<String> {
+        let mut groups = self.groups.iter();
+        groups.find_map(|(name, group)| {
+            let missing = group.topics.iter().find(|topic| !self.topics.contains_key(*topic));
+            let missing = missing.map(|topic| format!("topics has {topic:?}, which is no topic"));
+            Some(format!("groups.{name}: {}", group.fault().or(missing)?))
+        })
+    }
+}

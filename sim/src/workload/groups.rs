@@ -1,0 +1,214 @@
+//! What the members of all groups share: numbers, who has what at the moment, groups that an
+//! administrator has closed, guests that were invited, topics that grew.
+//!
+//! Start at [`Groups`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use history::{GroupEvent, GroupWhat, Partition, What};
+
+use super::{Role, Work, roles};
+use crate::scenario::{GroupSpec, Scenario};
+use crate::world::{Nanos, NodeId};
+
+/// Sessions are numbered from here, beyond all readers.
+const MEMBERS_FROM: u32 = 1_000;
+
+/// A member of a group, by its place in the scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberPlace {
+    /// Which group, in the order of their ids.
+    pub group: usize,
+    /// Which member of it, from 0.
+    pub number: u32,
+    /// Whether it only comes when it is invited.
+    pub is_guest: bool,
+}
+
+/// What a client is as a member.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The number of its session.
+    pub member: u32,
+    /// The group's id.
+    pub group: Arc<str>,
+    /// What it was told is its own.
+    pub owned: BTreeSet<Partition>,
+}
+
+#[derive(Default)]
+struct State {
+    views: BTreeMap<usize, View>,
+    /// Groups whose members are to stay away.
+    closed: BTreeSet<Arc<str>>,
+    /// Until when guests stay.
+    invited: BTreeMap<Arc<str>, Nanos>,
+    /// The partitions of topics that grew.
+    grown: BTreeMap<Arc<str>, i32>,
+}
+
+/// See the module.
+pub(super) struct Groups {
+    members: AtomicU32,
+    writes: AtomicU32,
+    growths: Arc<()>,
+    state: Mutex<State>,
+}
+
+impl Default for Groups {
+    fn default() -> Groups {
+        Groups {
+            members: AtomicU32::new(MEMBERS_FROM),
+            writes: AtomicU32::default(),
+            growths: Arc::default(),
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl Groups {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that no write of offsets had before.
+    pub(super) fn next_write(&self) -> u32 {
+        self.writes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Members of `group` leave, and stay away until [`Groups::open`].
+    pub(super) fn close(&self, group: &Arc<str>) {
+        self.lock().closed.insert(Arc::clone(group));
+    }
+
+    pub(super) fn open(&self, group: &Arc<str>) {
+        self.lock().closed.remove(group);
+    }
+
+    pub(super) fn is_closed(&self, group: &Arc<str>) -> bool {
+        self.lock().closed.contains(group)
+    }
+
+    /// Whether nobody is a member of `group`, as far as the members know.
+    pub(super) fn is_empty(&self, group: &Arc<str>) -> bool {
+        !self.lock().views.values().any(|view| view.group == *group)
+    }
+}
+
+/// A topic grows while this lives.
+pub struct Growth {
+    _of: Arc<()>,
+}
+
+impl Work {
+    /// The group at this place.
+    pub(super) fn group(&self, at: usize) -> (Arc<str>, &GroupSpec) {
+        let (name, spec) = self.scenario.groups.iter().nth(at).expect("roles come from groups");
+        (Arc::from(name.as_str()), spec)
+    }
+
+    /// Writes down what happened in a group.
+    pub(super) fn note_group(&self, node: NodeId, group: &Arc<str>, what: GroupWhat) {
+        let group = Arc::clone(group);
+        self.recorder.note(node, What::Group(GroupEvent { group, what }));
+    }
+
+    /// A session of client number `client` begins; returns its number.
+    pub(super) fn begin_session(&self, client: usize, group: &Arc<str>) -> u32 {
+        let member = self.groups.members.fetch_add(1, Ordering::Relaxed);
+        let view = View { member, group: Arc::clone(group), owned: BTreeSet::new() };
+        self.groups.lock().views.insert(client, view);
+        member
+    }
+
+    /// The session of client number `client` is over, if it had one.
+    pub(super) fn end_session(&self, node: NodeId, client: usize) {
+        let view = self.groups.lock().views.remove(&client);
+        if let Some(View { member, group, .. }) = view {
+            self.note_group(node, &group, GroupWhat::Ended { member });
+        }
+    }
+
+    /// Changes what client number `client` has.
+    pub(super) fn change_owned(
+        &self,
+        client: usize,
+        change: impl FnOnce(&mut BTreeSet<Partition>),
+    ) {
+        if let Some(view) = self.groups.lock().views.get_mut(&client) {
+            change(&mut view.owned);
+        }
+    }
+
+    /// What every client is as a member, by client from 0; of one that crashed what it was.
+    pub fn views(&self) -> BTreeMap<usize, View> {
+        self.groups.lock().views.clone()
+    }
+
+    /// Guests of `group` may stay until then.
+    pub fn invite(&self, group: &str, until: Nanos) {
+        let mut state = self.groups.lock();
+        let invited = state.invited.entry(Arc::from(group)).or_default();
+        *invited = until.max(*invited);
+    }
+
+    /// Until when guests of `group` may stay.
+    pub(super) fn invited_until(&self, group: &Arc<str>) -> Nanos {
+        self.groups.lock().invited.get(group).copied().unwrap_or_default()
+    }
+
+    /// The guests of `group`: clients, from 1.
+    pub fn guests(&self, group: &str) -> Vec<u32> {
+        let at = self.scenario.groups.keys().position(|name| name == group);
+        let is_guest = |role: &Role| matches!(role, Role::Member(place) if place.is_guest && Some(place.group) == at);
+        let clients = (1..).zip(self.roles()).filter(|(_, role)| is_guest(role));
+        clients.map(|(client, _)| client).collect()
+    }
+
+    /// How many partitions a topic of the scenario has, as far as anybody was told.
+    pub fn partition_count(&self, topic: &str) -> i32 {
+        let given = self.scenario.topics.get(topic).map_or(0, |topic| topic.partitions);
+        self.groups.lock().grown.get(topic).copied().unwrap_or_default().max(given)
+    }
+
+    /// A topic of the scenario has so many partitions.
+    pub fn grown(&self, topic: &str, partitions: i32) {
+        let mut state = self.groups.lock();
+        let count = state.grown.entry(Arc::from(topic)).or_default();
+        *count = partitions.max(*count);
+    }
+
+    /// Somebody asks for a topic to grow, until what this returns is dropped.
+    pub fn begin_growth(&self) -> Growth {
+        Growth { _of: Arc::clone(&self.groups.growths) }
+    }
+
+    /// Whether a topic is growing.
+    pub fn is_growing(&self) -> bool {
+        1 < Arc::strong_count(&self.groups.growths)
+    }
+}
+
+/// The members of all groups that are always there: clients, from 1, with their group's id.
+pub fn members(scenario: &Scenario) -> Vec<(u32, &str)> {
+    let names: Vec<&String> = scenario.groups.keys().collect();
+    let roles = (1..).zip(roles(scenario));
+    let members = roles.filter_map(|(client, role)| match role {
+        Role::Member(place) if !place.is_guest => Some((client, names[place.group].as_str())),
+        _ => None,
+    });
+    members.collect()
+}
+
+/// The places of all groups' members and guests, in order.
+pub(super) fn places(scenario: &Scenario) -> impl Iterator<Item = MemberPlace> {
+    scenario.groups.values().enumerate().flat_map(|(group, spec)| {
+        (0..spec.members + spec.guests).map(move |number| MemberPlace {
+            group,
+            number,
+            is_guest: spec.members <= number,
+        })
+    })
+}

@@ -1,0 +1,116 @@
+//! The administrator of groups: sends all members of a group away, sets its offsets or deletes it, and
+//! lets them come back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::group::{CommittedOffset, Offsets};
+use client::{Admin, Client, ClientError, IsolationLevel, OffsetSpec};
+use history::{GroupWhat, Partition, WriteOutcome, Writer};
+use model::Offset;
+use protocol::{ErrorCode, StrBytes};
+
+use super::member::committed;
+use super::{Seat, text_of, topic_partition};
+
+/// Members are waited for so long.
+const PATIENCE: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+impl Seat {
+    /// Resets the group at this place of the scenario.
+    pub(super) async fn reset(&mut self, client: &Client, admin: &Admin, at: usize) {
+        let work = Arc::clone(&self.work);
+        let (group, spec) = work.group(at);
+        work.groups.close(&group);
+        let deadline = self.runtime.clock.now() + PATIENCE;
+        while !work.groups.is_empty(&group) && self.runtime.clock.now() < deadline {
+            self.sleep(LOOK_EVERY).await;
+        }
+        if 0 < spec.static_members {
+            // A static member does not say that it goes.
+            self.sleep(Duration::from_millis(spec.session_timeout_ms + 200)).await;
+        }
+        match self.dice.one_in(3) {
+            true => self.delete_group(admin, &group).await,
+            false => self.set_offsets(client, admin, &group).await,
+        }
+        work.groups.open(&group);
+    }
+
+    async fn delete_group(&mut self, admin: &Admin, group: &Arc<str>) {
+        let spec = &self.work.scenario.groups[&**group];
+        let offsets = self.work.partitions_of(spec).into_iter().map(|at| (at, None)).collect();
+        let write = self.note_write(group, Writer::Deletion, offsets);
+        let answers = admin.delete_groups([StrBytes::from(&**group)]).await;
+        let Some(answer) = answers.into_values().next() else { return };
+        let fits = [ErrorCode::NonEmptyGroup, ErrorCode::GroupIdNotFound];
+        self.note_written(group, write, "DeleteGroups", answer, &fits);
+    }
+
+    /// Sets some offsets to drawn ones, each anywhere in its log.
+    async fn set_offsets(&mut self, client: &Client, admin: &Admin, group: &Arc<str>) {
+        let spec = &self.work.scenario.groups[&**group];
+        let partitions = self.work.partitions_of(spec);
+        let specs = partitions.iter().map(|at| (topic_partition(at), OffsetSpec::Latest)).collect();
+        let ends = client.list_offsets(&specs, IsolationLevel::ReadUncommitted).await;
+        let mut offsets = Offsets::new();
+        let mut writes = BTreeMap::new();
+        for partition in &partitions {
+            let at = topic_partition(partition);
+            let end = ends.get(&at).and_then(|found| found.as_ref().ok()?.offset);
+            let Some(end) = end.filter(|_| !self.dice.one_in(3)) else { continue };
+            let offset = Offset(self.dice.range(0, end.0.max(0) as u64 + 1) as i64);
+            let mut value = CommittedOffset::from(offset);
+            value.metadata = StrBytes::from(format!("set to {} of {partition}", offset.0));
+            let noted = vec![(partition.clone(), Some(committed(&value)))];
+            writes.insert(at.clone(), self.note_write(group, Writer::Admin, noted));
+            offsets.insert(at, value);
+        }
+        if offsets.is_empty() {
+            return;
+        }
+        let answers = admin.alter_group_offsets(&StrBytes::from(&**group), &offsets).await;
+        let fits = [ErrorCode::UnknownMemberId];
+        for (at, write) in writes {
+            let answer = match &answers {
+                Ok(answers) => answers.get(&at).cloned().unwrap_or(Ok(())),
+                Err(error) => Err(error.clone()),
+            };
+            self.note_written(group, write, "OffsetCommit of an admin", answer, &fits);
+        }
+    }
+
+    fn note_write(
+        &self,
+        group: &Arc<str>,
+        by: Writer,
+        offsets: Vec<(Partition, Option<history::Committed>)>,
+    ) -> u32 {
+        let write = self.work.groups.next_write();
+        let what = GroupWhat::Write { write, by, offsets, may_repeat: true };
+        self.work.note_group(self.node, group, what);
+        write
+    }
+
+    /// What it was answered with. What was sent again after no answer may have been done before.
+    fn note_written(
+        &self,
+        group: &Arc<str>,
+        write: u32,
+        request: &str,
+        answer: Result<(), ClientError>,
+        fits: &[ErrorCode],
+    ) {
+        let outcome = match answer {
+            Ok(()) => WriteOutcome::Done,
+            Err(error) => {
+                self.note_failure(&format!("{request} for {group}"), &error, fits);
+                WriteOutcome::Unknown { error: text_of(&error) }
+            }
+        };
+        let what = GroupWhat::Written { write, outcome, epoch: -1 };
+        self.work.note_group(self.node, group, what);
+    }
+}
