@@ -88,8 +88,11 @@ impl Committer {
                     committer.outcome(&identity, &ids, answer_of(pending).await).await
                 }
                 Ok((_, _, Some(Err(error)))) => Err(ClientError::from(error).into()),
-                // Nobody is known to send it to: whoever comes later has to look first too.
-                Ok((_, _, None)) => committer.commit_once(&offsets).await,
+                // To look for the coordinator first would let a later commit overtake this one.
+                Ok((_, _, None)) => {
+                    let code = ErrorCode::CoordinatorNotAvailable;
+                    Err(ClientError::from(BrokerError { code, message: None }).into())
+                }
             };
             // Nobody may want to know.
             let _ = done.send(committed);
