@@ -141,7 +141,7 @@ impl Shard {
                 let has_members =
                     self.consumer_group(&group).is_some_and(|it| !it.members().is_empty());
                 if has_members {
-                    self.update_target(&group, env, out);
+                    self.assign_targets(&group, env, out);
                 }
                 return;
             }

@@ -199,22 +199,34 @@ impl Shard {
         out: &mut Output,
     ) {
         let Some(group) = self.consumer_group(group_id) else { return };
-        if group.epoch <= group.assignment_epoch {
-            return;
-        }
         let interval = env.cluster.consumer_group_settings(group_id).assignment_interval;
-        let timer = Timer::ConsumerAssignment(group_id.clone());
         // Without a time, nobody knows when the last one was made: Kafka before 4.3 wrote none.
-        if group.assigned_at.0 > 0 {
+        if group.assignment_epoch < group.epoch && group.assigned_at.0 > 0 {
             let age = from_millis(env.wall.millis_since(group.assigned_at));
             if age < interval {
+                let timer = Timer::ConsumerAssignment(group_id.clone());
                 self.timers.set_if_absent(timer, env.now + (interval - age));
                 return;
             }
         }
+        self.assign_targets(group_id, env, out);
+    }
+
+    /// Computes the target of the group's epoch now. After a wait nobody asks the wall clock, which
+    /// may have been set back, how long that was.
+    pub(super) fn assign_targets(
+        &mut self,
+        group_id: &StrBytes,
+        env: &mut Env<'_>,
+        out: &mut Output,
+    ) {
+        let Some(group) = self.consumer_group(group_id) else { return };
+        if group.epoch <= group.assignment_epoch {
+            return;
+        }
         let epoch = group.epoch;
         let targets = changed_targets(group, group.preferred_assignor(&self.config), env.cluster);
-        self.timers.cancel(&timer);
+        self.timers.cancel(&Timer::ConsumerAssignment(group_id.clone()));
         for (member, target) in &targets {
             self.write(records::target(group_id, member, Some(target)), out);
         }

@@ -285,6 +285,20 @@ fn assignments_are_not_made_more_often_than_the_interval_says() {
 }
 
 #[test]
+fn a_wall_clock_that_is_set_back_does_not_put_assignments_off() {
+    let mut world = World::new();
+    world.cluster.settings.assignment_interval = Duration::from_secs(10);
+    world.run("topic t 4; a joins t; a beats");
+    world.wall_at_zero -= 100_000;
+    expect![[r#"
+        b joins t: epoch 2 []
+        show: Assigning 3/2 because member b joined; a@2 Stable [t0 t1 t2 t3]; b@2 Stable []
+        show: Reconciling 3/3 because member b joined; a@2 Stable [t0 t1 t2 t3]; b@2 Stable []
+    "#]]
+    .assert_eq(&world.run("b joins t; show; after 11s; show"));
+}
+
+#[test]
 fn a_member_that_rejoins_with_its_id_starts_over() {
     check(
         "topic t 2; a joins t; a beats; b joins t; a joins t; show; b beats; show",

@@ -80,6 +80,8 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) cluster: Topics,
     pub(super) now: Instant,
+    /// What the wall clock shows when time begins, in milliseconds.
+    pub(super) wall_at_zero: i64,
     pub(super) clients: BTreeMap<String, Client>,
     pub(super) log: Vec<Record>,
     pub(super) version: i16,
@@ -105,6 +107,7 @@ impl World {
             config,
             cluster: Topics { topics: BTreeMap::new(), settings, made_count: 0 },
             now: Instant(0),
+            wall_at_zero: 1_000_000,
             clients: BTreeMap::new(),
             log: Vec::new(),
             version: 1,
@@ -131,7 +134,7 @@ impl World {
         };
         let mut env = Env {
             now: self.now,
-            wall: Timestamp(1_000_000 + (self.now.0 / 1_000_000) as i64),
+            wall: Timestamp(self.wall_at_zero + (self.now.0 / 1_000_000) as i64),
             cluster: &self.cluster,
             random: &mut draw,
         };
