@@ -79,6 +79,10 @@ pub struct Cluster {
     seats: Arc<Mutex<Vec<Seat>>>,
 }
 
+/// How long a member of a consumer group may be silent, and how long that is where nothing says so.
+pub(crate) const CONSUMER_SESSION: &str = "group.consumer.session.timeout.ms";
+pub(crate) const CONSUMER_SESSION_MS: u64 = 2_000;
+
 /// What every broker is set to, unless the scenario says otherwise: no task waits for long.
 const SETTINGS: &[(&str, &str)] = &[
     ("process.roles", "broker,controller"),
@@ -93,7 +97,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "200"),
     ("group.min.session.timeout.ms", "100"),
     ("group.consumer.min.session.timeout.ms", "100"),
-    ("group.consumer.session.timeout.ms", "2000"),
+    (CONSUMER_SESSION, "2000"),
     ("group.consumer.min.heartbeat.interval.ms", "100"),
     ("group.consumer.heartbeat.interval.ms", "300"),
 ];

@@ -18,9 +18,14 @@ const POLLS_MAX: u64 = 600;
 /// Tasks that come and go, each at most so often at a time.
 const PASSING_TASKS_MAX: usize = 4;
 
-/// Waits, and says what is still there that should be gone.
-pub(crate) async fn look(world: &World, machines: &Machines, cluster: &Cluster) -> Vec<String> {
-    world.sleep(SETTLING).await;
+/// Waits, for `linger` longer than for the connections of clients that are gone, and says what is still there that should be gone.
+pub(crate) async fn look(
+    world: &World,
+    machines: &Machines,
+    cluster: &Cluster,
+    linger: Duration,
+) -> Vec<String> {
+    world.sleep(SETTLING + linger).await;
     let before = world.polls();
     world.sleep(SILENCE).await;
     let polls = world.polls() - before;

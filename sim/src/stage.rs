@@ -90,7 +90,8 @@ pub(crate) async fn supervise(stage: Stage) -> bool {
         stage.machines.kill(node);
     }
     if is_alive {
-        let left_behind = rest::look(&stage.world, &stage.machines, &stage.cluster).await;
+        let linger = stage.work.scenario.groups_linger();
+        let left_behind = rest::look(&stage.world, &stage.machines, &stage.cluster, linger).await;
         stage.slate().left_behind = left_behind;
     }
     let ends = stage.ends_at_rest();

@@ -9,6 +9,9 @@ use history::{Commits, GroupRules, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
+use crate::cluster::{CONSUMER_SESSION, CONSUMER_SESSION_MS};
+use crate::workload::REQUEST_TIMEOUT;
+use crate::world::nanos;
 
 /// How members and coordinator talk (`group.protocol`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,9 +149,36 @@ impl Scenario {
                 CommitSpec::Auto => Commits::Auto,
             },
             topics: self.topics_of(group),
+            patience_nanos: self.patience_of(group),
             retention_ms: minutes.map(|minutes: u64| minutes.saturating_mul(60_000)),
             is_lost_with_power: setting("klamm.durability") == Some("os"),
         }
+    }
+
+    /// So long members that are gone keep their groups busy.
+    pub fn groups_linger(&self) -> Duration {
+        let linger = |group: &GroupSpec| {
+            let session_ms = self.consumer_session_ms().max(group.session_timeout_ms);
+            Duration::from_millis(session_ms + group.poll_interval_max_ms)
+        };
+        self.groups.values().map(linger).max().unwrap_or_default()
+    }
+
+    fn consumer_session_ms(&self) -> u64 {
+        let given = self.cluster.settings.get(CONSUMER_SESSION);
+        given.and_then(|value| value.trim().parse().ok()).unwrap_or(CONSUMER_SESSION_MS)
+    }
+
+    /// A member is given up after its session, or when it is too slow to let go; clocks may be wrong by
+    /// a part of that.
+    fn patience_of(&self, group: &GroupSpec) -> Option<u64> {
+        if group.protocol == ProtocolSpec::Classic {
+            // Classic members let go of what they have when a topic grows.
+            return None;
+        }
+        let session_ms = self.consumer_session_ms();
+        let patience = Duration::from_millis(session_ms.min(group.poll_interval_max_ms) * 9 / 10);
+        Some(nanos(patience.saturating_sub(REQUEST_TIMEOUT)))
     }
 
     /// What is wrong with a group, if anything is.

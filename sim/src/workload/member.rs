@@ -87,6 +87,8 @@ struct Session<'a> {
     consumer: GroupConsumer,
     /// What the next poll gives up.
     owed: Vec<Partition>,
+    /// When the last poll began that had no change to tell.
+    untold: u64,
     /// Whether something was handed out that no commit covers for certain.
     is_dirty: bool,
 }
@@ -108,8 +110,8 @@ impl<'a> Session<'a> {
         let names = topics.iter().map(|topic| StrBytes::from(&**topic));
         let subscribed = consumer.subscribe(Subscription::topics(names)).await;
         subscribed.expect("names are no regular expression");
-        let owed = Vec::new();
-        Session { seat, group, spec, place, member, consumer, owed, is_dirty: false }
+        let (owed, untold) = (Vec::new(), 0);
+        Session { seat, group, spec, place, member, consumer, owed, untold, is_dirty: false }
     }
 
     async fn run(mut self) {
@@ -129,9 +131,16 @@ impl<'a> Session<'a> {
     async fn step(&mut self) -> Next {
         let owed = std::mem::take(&mut self.owed);
         self.release(owed, false);
+        let begun = self.seat.work.world.now();
         match self.consumer.poll(POLL_LIMIT).await {
-            Ok(Polled::Nothing) => self.commit_rest().await,
-            Ok(Polled::Records(records)) => self.on_records(&records).await,
+            Ok(Polled::Nothing) => {
+                self.untold = begun;
+                self.commit_rest().await;
+            }
+            Ok(Polled::Records(records)) => {
+                self.untold = begun;
+                self.on_records(&records).await;
+            }
             Ok(Polled::Assigned(change)) => {
                 let partitions = named(&change.partitions);
                 let (member, epoch) = (self.member, change.epoch.0);
@@ -189,7 +198,8 @@ impl<'a> Session<'a> {
         self.seat.work.change_owned(self.seat.client, |owned| {
             owned.retain(|at| !partitions.contains(at));
         });
-        self.note(GroupWhat::Released { member: self.member, partitions, is_lost });
+        let (member, untold) = (self.member, self.untold);
+        self.note(GroupWhat::Released { member, partitions, is_lost, untold });
     }
 
     async fn on_records(&mut self, records: &[ConsumerRecord]) {

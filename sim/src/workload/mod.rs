@@ -49,6 +49,9 @@ use fit::Weather;
 use groups::Groups;
 use lives::Lives;
 
+/// How long a client waits for an answer.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Topics that grow are noticed within a run.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(4);
 
@@ -412,7 +415,7 @@ impl Seat {
             bootstrap_servers: self.work.brokers.clone(),
             client_id: format!("client-{}", self.client + 1),
             instance: self.client as u64,
-            request_timeout: Duration::from_secs(2),
+            request_timeout: REQUEST_TIMEOUT,
             connect_timeout: Duration::from_secs(1),
             api_timeout: Duration::from_secs(5),
             metadata_max_age: self.metadata_age_max(),

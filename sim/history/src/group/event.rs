@@ -41,6 +41,10 @@ pub struct GroupRules {
     pub commits: Commits,
     /// The topics that its members read, from their first record where nothing is committed.
     pub topics: BTreeSet<Arc<str>>,
+    /// So long after nobody had told a member to let go of a partition, nobody else can have it yet:
+    /// the shortest time after which a coordinator gives a member up, less what a request of it may
+    /// take, in nanoseconds; `None` where members let go of partitions by themselves.
+    pub patience_nanos: Option<u64>,
     /// So long an empty group keeps its offsets; `None` for longer than any run.
     pub retention_ms: Option<u64>,
     /// A loss of power takes what was not synced yet, of the offsets too.
@@ -116,6 +120,9 @@ pub enum GroupWhat {
         partitions: Vec<Partition>,
         /// It was out of the group and was only told now.
         is_lost: bool,
+        /// Nobody had told it to let go before: what told it was on its way for the time that one of
+        /// its requests may take, at the most.
+        untold: u64,
     },
     /// A member left, or its process ended.
     Ended {

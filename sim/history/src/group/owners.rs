@@ -2,8 +2,9 @@
 //!
 //! What a member believes to own may be another's by now: it may have been away for longer than its
 //! session, and nobody can tell it. So that two believe it at one time is no anomaly. These are: two
-//! that were told so with one generation or epoch; and one whose commit is accepted though it was
-//! asked for after another was told of a later one, without its having let go.
+//! that were told so with one generation or epoch; one whose commit is accepted though it was asked
+//! for after another was told of a later one, without its having let go; and one that lets go because
+//! it was told to, too late for who has it, and too early to have been given up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +66,11 @@ pub(super) fn check(case: &GroupCase<'_>, verdict: &mut Verdict) {
                 let claim = Claim { member: *member, epoch: *epoch, at: moment.at };
                 verdict.violations.extend(owners.assign(case, claim, partitions));
             }
-            GroupWhat::Released { member, partitions, .. } => {
+            GroupWhat::Released { member, partitions, is_lost, untold } => {
+                if let Some(patience) = case.rules.patience_nanos.filter(|_| !is_lost) {
+                    let until = untold.saturating_add(patience);
+                    verdict.violations.extend(owners.release(case, *member, partitions, until));
+                }
                 if let Some(session) = owners.sessions.get_mut(member) {
                     session.owned.retain(|at, _| !partitions.contains(at));
                 }
@@ -121,6 +126,37 @@ impl<'a> Owners<'a> {
             }
         }
         violations
+    }
+
+    /// A member lets go because it was told to: until then, or until it was given up, nobody else
+    /// may have what it lets go of.
+    fn release(
+        &self,
+        case: &GroupCase<'_>,
+        member: u32,
+        partitions: &[Partition],
+        until: u64,
+    ) -> Option<Violation> {
+        let session = self.sessions.get(&member)?;
+        let early = |partition: &Partition| {
+            let own = *session.owned.get(partition)?;
+            let later = self.claims.get(partition)?.iter().find(|later| {
+                own.epoch < later.epoch
+                    && own.at < later.at
+                    && later.at < until
+                    && self.are_two(case, own, **later)
+            });
+            later.copied()
+        };
+        let mut taken = partitions.iter().filter_map(|at| Some((at, early(at)?)));
+        let (partition, later) = taken.next()?;
+        let text = format!(
+            "member {} was told {} at {}, before member {member} had let go of it",
+            later.member,
+            later.epoch,
+            seconds(later.at),
+        );
+        Some(case.violation(Anomaly::TwoOwners, partition, None, text))
     }
 
     /// Whether two claims are of different members in one life of the group.

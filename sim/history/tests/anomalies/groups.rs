@@ -51,6 +51,21 @@ fn a_generation_has_one_owner_of_a_partition() {
 }
 
 #[test]
+fn a_partition_is_given_away_when_it_is_let_go_of() {
+    let rules = GroupRules { patience_nanos: Some(3_000_000_000), ..consumer() };
+    let check = |lines: &str, expected: &[&str]| {
+        check_with(rules.clone(), &format!("{TWO} wait 9, {lines}, {ENDED}"), expected);
+    };
+    check("assign 1 4, release 1 1, assign 2 5", &[]);
+    check("assign 1 4, wait 9, assign 2 5, release 1 1", &["two-owners"]);
+    // It may have been told long before, and given up.
+    check("assign 1 4, wait 9, assign 2 5, release 1 4", &[]);
+    check("assign 1 4, wait 9, assign 2 5, lost 1", &[]);
+    // The other one was told late of what it had before.
+    check("assign 1 5, wait 9, assign 2 4, release 1 1", &[]);
+}
+
+#[test]
 fn sessions_of_one_instance_are_one_member() {
     check(&format!("{SET} began 1 a, assign 1 4, end 1, began 2 a, assign 2 4"), &[]);
     check(&format!("{SET} began 1 a, assign 1 4, end 1, began 2 b, assign 2 4"), &["two-owners"]);

@@ -8,6 +8,8 @@ use history::{
     Producer, Promise, RecordId, Rules, Seen, Stored, Verdict, What, WriteOutcome, Writer,
 };
 
+const SECOND: u64 = 1_000_000_000;
+
 /// A history, written in words; see [`Script::run`].
 pub struct Script {
     history: History,
@@ -131,7 +133,7 @@ impl Script {
         })
     }
 
-    /// What happens in the group `g`: `began M [INSTANCE]`, `assign M EPOCH [none]`, `release M`,
+    /// What happens in the group `g`: `began M [INSTANCE]`, `assign M EPOCH [none]`, `release M [UNTOLD]`,
     /// `lost M`, `end M`; `commit W M EPOCH OFFSET` is the write number W, `recommit …` one that may
     /// be sent twice, `set W OFFSET` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
     /// `unknown W`; `fetched OFFSET:W` tells what W wrote there, `fetched none` nothing;
@@ -163,8 +165,13 @@ impl Script {
                 let partitions = if words.len() < 4 { partitions } else { Vec::new() };
                 GroupWhat::Assigned { member: member(), epoch: number(words[2]), partitions }
             }
-            "release" => GroupWhat::Released { member: member(), partitions, is_lost: false },
-            "lost" => GroupWhat::Released { member: member(), partitions, is_lost: true },
+            "release" => {
+                let untold = words.get(2).map_or(0, |ago| self.at - number::<u64>(ago) * SECOND);
+                GroupWhat::Released { member: member(), partitions, is_lost: false, untold }
+            }
+            "lost" => {
+                GroupWhat::Released { member: member(), partitions, is_lost: true, untold: 0 }
+            }
             "end" => GroupWhat::Ended { member: member() },
             "commit" | "recommit" => {
                 let by = Writer::Member { member: number(words[2]), epoch: number(words[3]) };
@@ -193,7 +200,7 @@ impl Script {
 
     fn other(&mut self, words: &[&str]) {
         match words[0] {
-            "wait" => self.at += number::<u64>(words[1]) * 1_000_000_000,
+            "wait" => self.at += number::<u64>(words[1]) * SECOND,
             "read" => self.history.read_from = Some(self.at),
             "listed" => self.history.listed = Some(BTreeSet::from([partition().topic])),
             "stored" => {
