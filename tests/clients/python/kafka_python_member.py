@@ -68,6 +68,11 @@ reader = KafkaConsumer(
     partition_assignment_strategy=[ASSIGNORS[OPTIONS["assignor"]]],
 )
 tell("started", version=kafka.__version__)
+# A leader that knows no partition of the topic yet assigns none, and rejoins when it does; on a busy
+# machine that second join was seen to stall for good, with Apache Kafka too.
+for topic in OPTIONS["topics"]:
+    while not reader.partitions_for_topic(topic) and not STOPPING.is_set():
+        pass
 reader.subscribe(OPTIONS["topics"], listener=Listener())
 while not STOPPING.is_set():
     process(reader, reader.poll(timeout_ms=100))

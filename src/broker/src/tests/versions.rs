@@ -118,6 +118,23 @@ fn default<R: Message>(_: i16) -> R {
     R::default()
 }
 
+/// The APIs of groups, before and after there is a coordinator.
+async fn check_groups(r: &Runtime, a: &str) {
+    check::<m::HeartbeatRequest>(r, a, default).await;
+    check::<m::FindCoordinatorRequest>(r, a, default).await;
+    check::<m::JoinGroupRequest>(r, a, default).await;
+    check::<m::SyncGroupRequest>(r, a, default).await;
+    check::<m::LeaveGroupRequest>(r, a, default).await;
+    check::<m::OffsetCommitRequest>(r, a, default).await;
+    check::<m::OffsetFetchRequest>(r, a, default).await;
+    check::<m::OffsetDeleteRequest>(r, a, default).await;
+    check::<m::DescribeGroupsRequest>(r, a, default).await;
+    check::<m::ListGroupsRequest>(r, a, default).await;
+    check::<m::DeleteGroupsRequest>(r, a, default).await;
+    check::<m::ConsumerGroupHeartbeatRequest>(r, a, default).await;
+    check::<m::ConsumerGroupDescribeRequest>(r, a, default).await;
+}
+
 #[test]
 fn every_version_of_every_api_is_answered() {
     let dir = tempfile::tempdir().unwrap();
@@ -148,8 +165,9 @@ fn every_version_of_every_api_is_answered() {
             ..Default::default()
         };
         check(r, a, produce).await;
+        check_groups(r, a).await;
         // Whoever adds an API adds it here.
-        assert_eq!(api::SERVED.len(), 19, "18 above, and ApiVersions, which has tests of its own");
+        assert_eq!(api::SERVED.len(), 32, "31 above, and ApiVersions, which has tests of its own");
         assert!(api::served(ApiKey::ApiVersions).is_some());
         broker.stop().await;
     })

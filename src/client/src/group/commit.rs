@@ -88,8 +88,11 @@ impl Committer {
                     committer.outcome(&identity, &ids, answer_of(pending).await).await
                 }
                 Ok((_, _, Some(Err(error)))) => Err(ClientError::from(error).into()),
-                // Nobody is known to send it to: whoever comes later has to look first too.
-                Ok((_, _, None)) => committer.commit_once(&offsets).await,
+                // To look for the coordinator first would let a later commit overtake this one.
+                Ok((_, _, None)) => {
+                    let code = ErrorCode::CoordinatorNotAvailable;
+                    Err(ClientError::from(BrokerError { code, message: None }).into())
+                }
             };
             // Nobody may want to know.
             let _ = done.send(committed);
@@ -189,7 +192,25 @@ impl Committer {
         &self,
         partitions: Vec<TopicPartition>,
     ) -> Result<BTreeMap<TopicPartition, Option<CommittedOffset>>, ClientError> {
-        self.client.retrying(async || self.committed_once(&partitions).await).await
+        let deadline = self.client.now() + self.client.config().api_timeout;
+        let mut failures = 0;
+        loop {
+            let found = self.client.retrying(async || self.committed_once(&partitions).await).await;
+            let stale = ErrorCode::StaleMemberEpoch;
+            if !found.as_ref().is_err_and(|error| error.code() == Some(stale)) {
+                return found;
+            }
+            // The epoch has moved on: a heartbeat tells how far.
+            failures += 1;
+            let pause = self.client.retry_pause(failures);
+            if self.client.now() + pause >= deadline {
+                return found;
+            }
+            let epoch = self.shared.membership().epoch;
+            // The member's task is gone when the consumer is.
+            let _ = self.orders.send(Order::CommitRefused(epoch, stale)).await;
+            runtime::sleep(&*self.client.runtime().clock, pause).await;
+        }
     }
 
     async fn committed_once(

@@ -409,6 +409,7 @@ impl GroupConsumer {
     }
 
     /// Commits `offsets` once, behind all earlier commits; dropping the result forgets the outcome.
+    /// While no coordinator is known it fails with `COORDINATOR_NOT_AVAILABLE`.
     pub fn commit_async(&self, offsets: Offsets) -> PendingCommit {
         self.committer.submit(offsets)
     }
