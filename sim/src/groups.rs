@@ -13,7 +13,7 @@ use model::PartitionIndex;
 use protocol::StrBytes;
 
 use crate::run::Lifeless;
-use crate::scenario::GroupSpec;
+use crate::scenario::{GroupSpec, ProtocolSpec};
 use crate::stage::Stage;
 use crate::workload::{Role, members};
 use crate::world::{Nanos, NodeId};
@@ -90,6 +90,16 @@ impl Stage {
         spec: &GroupSpec,
     ) -> Vec<String> {
         let partitions = self.work.partitions_of(spec);
+        // A static leader that comes back is told to leave the assignment alone, and does not know of
+        // which partitions it was; one that was added meanwhile is for the next rebalance, as in Kafka
+        // (`ConsumerCoordinator.onLeaderElected`).
+        let may_be_unassigned = |at: &Partition| {
+            let given =
+                self.work.scenario.topics.get(&*at.topic).map_or(0, |topic| topic.partitions);
+            spec.protocol == ProtocolSpec::Classic && 0 < spec.static_members && given <= at.index
+        };
+        let partitions: Vec<_> =
+            partitions.into_iter().filter(|at| !may_be_unassigned(at)).collect();
         let mut reasons = self.not_owned_once(clients, name, &partitions);
         if reasons.is_empty() {
             reasons = self.not_stable(client, name).await;

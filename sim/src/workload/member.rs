@@ -146,7 +146,8 @@ impl<'a> Session<'a> {
                 let (member, epoch) = (self.member, change.epoch.0);
                 let new = partitions.clone();
                 self.seat.work.change_owned(self.seat.client, |owned| owned.extend(new));
-                self.note(GroupWhat::Assigned { member, epoch, partitions });
+                let untold = self.untold;
+                self.note(GroupWhat::Assigned { member, epoch, partitions, untold });
                 if self.seat.dice.one_in(2) {
                     self.fetch().await;
                 }

@@ -111,6 +111,8 @@ pub enum GroupWhat {
         epoch: i32,
         /// What is new.
         partitions: Vec<Partition>,
+        /// Nothing waited to be told before: what is told now is not older.
+        untold: u64,
     },
     /// A member has let go of partitions, and says so from now on.
     Released {

@@ -18,6 +18,8 @@ use crate::{Anomaly, Partition, Verdict, Violation};
 struct Claim {
     member: u32,
     epoch: i32,
+    /// It was so at some moment since then.
+    from: u64,
     at: u64,
 }
 
@@ -62,8 +64,9 @@ pub(super) fn check(case: &GroupCase<'_>, verdict: &mut Verdict) {
                 let session = Session { began: moment.at, instance, ..Session::default() };
                 owners.sessions.insert(*member, session);
             }
-            GroupWhat::Assigned { member, epoch, partitions } => {
-                let claim = Claim { member: *member, epoch: *epoch, at: moment.at };
+            GroupWhat::Assigned { member, epoch, partitions, untold } => {
+                let (member, epoch, from) = (*member, *epoch, *untold);
+                let claim = Claim { member, epoch, from, at: moment.at };
                 verdict.violations.extend(owners.assign(case, claim, partitions));
             }
             GroupWhat::Released { member, partitions, is_lost, untold } => {
@@ -167,7 +170,7 @@ impl<'a> Owners<'a> {
             || first.instance.is_some_and(|instance| second.instance == Some(instance));
         let from = first.began.min(second.began);
         let until = one.at.max(other.at);
-        let told = Span { from: one.at.min(other.at), until };
+        let told = Span { from: from.max(one.from.min(other.from)), until };
         !is_one && case.life.is_one(Span { from, until }) && !case.life.may_be_bare(told)
     }
 

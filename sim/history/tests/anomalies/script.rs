@@ -163,7 +163,8 @@ impl Script {
             }
             "assign" => {
                 let partitions = if words.len() < 4 { partitions } else { Vec::new() };
-                GroupWhat::Assigned { member: member(), epoch: number(words[2]), partitions }
+                let (epoch, untold) = (number(words[2]), self.at);
+                GroupWhat::Assigned { member: member(), epoch, partitions, untold }
             }
             "release" => {
                 let untold = words.get(2).map_or(0, |ago| self.at - number::<u64>(ago) * SECOND);
