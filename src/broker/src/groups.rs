@@ -48,9 +48,21 @@ impl Groups {
         self.lock().insert(partition, Ok(calls));
     }
 
-    /// A shard ends; callers are told `why` until one serves again.
-    pub(crate) fn close(&self, partition: PartitionIndex, why: ErrorCode) {
-        self.lock().insert(partition, Err(why));
+    /// The shard behind `calls` ends, or none could begin; callers are told `why` until one serves again.
+    /// A shard that serves in its place, for a topic that was made anew, stays.
+    pub(crate) fn close(
+        &self,
+        partition: PartitionIndex,
+        calls: Option<&mpsc::Sender<GroupCall>>,
+        why: ErrorCode,
+    ) {
+        let mut shards = self.lock();
+        let is_other = |serving: &mpsc::Sender<GroupCall>| {
+            calls.is_none_or(|calls| !calls.same_channel(serving))
+        };
+        if !matches!(shards.get(&partition), Some(Ok(serving)) if is_other(serving)) {
+            shards.insert(partition, Err(why));
+        }
     }
 
     /// Asks the shard of `group` and waits for its answer.
@@ -113,7 +125,22 @@ fn java_hash(text: &str) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::java_hash;
+    use super::*;
+
+    #[test]
+    fn a_shard_that_ends_late_does_not_close_the_one_in_its_place() {
+        let (groups, place) = (Groups::default(), PartitionIndex(3));
+        let (old, _old_calls) = mpsc::channel(1);
+        let (new, _new_calls) = mpsc::channel(1);
+        groups.open(place, old.clone());
+        groups.open(place, new.clone());
+        groups.close(place, Some(&old), ErrorCode::NotCoordinator);
+        groups.close(place, None, ErrorCode::CoordinatorNotAvailable);
+        assert!(groups.lock().get(&place).is_some_and(Result::is_ok));
+        groups.close(place, Some(&new), ErrorCode::NotCoordinator);
+        let standing = groups.lock().get(&place).cloned();
+        assert_eq!(standing.and_then(Result::err), Some(ErrorCode::NotCoordinator));
+    }
 
     #[test]
     fn hashes_are_javas() {

@@ -4,7 +4,6 @@
 //! that do not exist are answered here; the group's shard decides on the others.
 
 use metadata::Image;
-use model::Uuid;
 use protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -87,15 +86,9 @@ async fn decide(
         return Vec::new();
     }
     let topics = request.topics.clone();
-    let ids: Vec<Uuid> = topics.iter().map(|topic| topic.topic_id).collect();
     let group = request.group_id.clone();
     match response_of!(shared, context, &group, OffsetCommit(request)) {
-        Ok(response) => response
-            .topics
-            .into_iter()
-            .zip(ids)
-            .map(|(topic, topic_id)| OffsetCommitResponseTopic { topic_id, ..topic })
-            .collect(),
+        Ok(response) => response.topics,
         Err(error) => topics.iter().map(|topic| refused(topic, error)).collect(),
     }
 }

@@ -183,7 +183,7 @@ impl ShardTask {
     /// A shard that knows what the log says; `None` when that can not be read, or not be written.
     async fn load(&mut self) -> Option<Shard> {
         if self.shared.dir_health.offline().is_some() {
-            self.shared.groups.close(self.index, ErrorCode::CoordinatorNotAvailable);
+            self.shared.groups.close(self.index, None, ErrorCode::CoordinatorNotAvailable);
             return None;
         }
         let clock = &self.shared.runtime.clock;
@@ -199,7 +199,7 @@ impl ShardTask {
                 tracing::info!(partition, records, ?took, "groups loaded");
             }
             Err(error) => {
-                self.shared.groups.close(self.index, ErrorCode::CoordinatorNotAvailable);
+                self.shared.groups.close(self.index, None, ErrorCode::CoordinatorNotAvailable);
                 tracing::error!(partition, error = %Chain(&error),
                     "groups can not be loaded: their members and offsets are unavailable");
                 return None;
@@ -215,18 +215,19 @@ impl ShardTask {
         let image = registry.borrow().image.clone();
         let mut serving = Serving::new(shard, image, calls);
         if let Err(error) = self.begin(&mut serving).await {
-            return self.fail(serving, &error);
+            return self.fail(serving, &sender, &error);
         }
-        self.shared.groups.open(self.index, sender);
+        self.shared.groups.open(self.index, sender.clone());
         loop {
             if matches!(self.wait(&mut serving, &mut registry, over).await, Wake::Over) {
-                self.shared.groups.close(self.index, ErrorCode::NotCoordinator);
+                let why = ErrorCode::NotCoordinator;
+                self.shared.groups.close(self.index, Some(&sender), why);
                 dismiss(serving, ErrorCode::NotCoordinator);
                 return End::Over;
             }
             let image = registry.borrow().image.clone();
             if let Err(error) = self.play(&mut serving, &image).await {
-                return self.fail(serving, &error);
+                return self.fail(serving, &sender, &error);
             }
         }
     }
@@ -355,12 +356,12 @@ impl ShardTask {
     }
 
     /// Drops a shard whose records did not get into the log.
-    fn fail(&self, serving: Serving, error: &CommitError) -> End {
+    fn fail(&self, serving: Serving, sender: &mpsc::Sender<GroupCall>, error: &CommitError) -> End {
         runtime::sometimes!("a group coordinator can not write");
         let partition = self.index.0;
         tracing::warn!(partition, error = %Chain(error),
             "records of groups are not written: their coordinator starts anew");
-        self.shared.groups.close(self.index, error.code());
+        self.shared.groups.close(self.index, Some(sender), error.code());
         dismiss(serving, error.code());
         match error.code() {
             ErrorCode::NotCoordinator => End::Over,

@@ -26,10 +26,8 @@ use std::time::Duration;
 use protocol::{ErrorCode, StrBytes};
 
 pub use group::Rebalance;
-#[allow(unused_imports)] // Some are for consumer groups that become classic ones.
 pub(crate) use group::{CONSUMER, ClassicGroup, ClassicState};
-#[allow(unused_imports)]
-pub(crate) use member::{ClassicMember, MemberProtocol, Waiting};
+pub(crate) use member::{ClassicMember, MemberProtocol};
 use rebalance::{answer_join_error, answer_sync_error};
 
 use crate::group::Group;
