@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use model::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
 
 use super::create_topics::{check_new_name, new_id};
-use super::{ControllerError, Decision, Draft, Random};
+use super::{ControllerError, Decision, Draft, Random, is_internal_topic};
 use crate::config::BrokerConfig;
 use crate::image::Image;
-use crate::record::{PartitionState, Record};
+use crate::record::{ConfigResource, PartitionState, Record};
 
 /// A topic found on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,5 +70,16 @@ fn records(topic: &FoundTopic, id: TopicId, broker: BrokerId) -> Vec<Record> {
         };
         Record::Partition { topic_id: id, index, state }
     });
-    std::iter::once(Record::Topic { name: topic.name.clone(), id }).chain(partitions).collect()
+    let begun = Record::Topic { name: topic.name.clone(), id };
+    std::iter::once(begun).chain(compaction(&topic.name)).chain(partitions).collect()
+}
+
+/// Settings are not found with a log, but those of the cluster's own topics are known: retention by time
+/// would take committed offsets away.
+fn compaction(name: &str) -> Option<Record> {
+    is_internal_topic(name).then(|| Record::Config {
+        resource: ConfigResource::Topic(name.to_owned()),
+        name: "cleanup.policy".to_owned(),
+        value: Some("compact".to_owned()),
+    })
 }

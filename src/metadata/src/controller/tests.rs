@@ -302,6 +302,19 @@ fn an_unclean_restart_begins_new_leader_epochs() {
 }
 
 #[test]
+fn offsets_that_are_adopted_stay_compacted() {
+    let mut world = World::new(&[1], &[]);
+    let name = "__consumer_offsets".to_owned();
+    let partitions = [(PartitionIndex(0), model::LeaderEpoch(4))].into();
+    let found = [FoundTopic { name: name.clone(), id: None, partitions }];
+    let adopted =
+        world.run(|image, config, random| adopt_topics(image, config, &found, BrokerId(1), random));
+    assert_eq!(codes(adopted), [ErrorCode::None]);
+    let overrides = world.image.overrides(&ConfigResource::Topic(name));
+    assert_eq!(overrides.get("cleanup.policy").map(String::as_str), Some("compact"));
+}
+
+#[test]
 fn found_topics_keep_their_ids_and_go_on_with_their_epochs() {
     let mut world = World::new(&[1], &[]);
     let id = TopicId::from_random([77; 16]);
