@@ -166,14 +166,17 @@ func (l *load) settle(begun time.Time) (any, error) {
 	}
 }
 
-// isStable says whether all members of a group are of one generation, have all partitions, and
-// nobody else is in it.
+// isStable says whether all members of a group are of one generation, each with its fair share of
+// the partitions, and nobody else is in it.
+//
+// The share matters: a coordinator that puts assignments off has a moment at which the first member
+// has everything, and the others, of the same epoch, wait for theirs.
 func (l *load) isStable(g *group) bool {
 	first, _ := g.members[0].state()
-	sum := 0
+	sum, share := 0, l.options.Partitions/len(g.members)
 	for _, m := range g.members {
 		generation, partitions := m.state()
-		if generation != first || generation <= 0 {
+		if generation != first || generation <= 0 || partitions < share {
 			return false
 		}
 		sum += partitions
