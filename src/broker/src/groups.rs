@@ -6,9 +6,9 @@
 //! Start at [`Groups::call`].
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use coordinator::{Request, Response};
+use coordinator::{Counts, Request, Response};
 use metadata::Image;
 use model::PartitionIndex;
 use protocol::{ErrorCode, StrBytes};
@@ -40,6 +40,27 @@ type Standing = Result<mpsc::Sender<GroupCall>, ErrorCode>;
 #[derive(Default)]
 pub(crate) struct Groups {
     shards: Mutex<BTreeMap<PartitionIndex, Standing>>,
+    counts: Mutex<BTreeMap<PartitionIndex, Counts>>,
+}
+
+/// Who asks; nobody in particular is the broker itself.
+#[derive(Default)]
+struct Asker {
+    api_version: i16,
+    client_id: StrBytes,
+    client_host: StrBytes,
+}
+
+async fn ask(
+    calls: &mpsc::Sender<GroupCall>,
+    from: Asker,
+    request: Request,
+) -> Result<Response, ErrorCode> {
+    let (answer, answered) = oneshot::channel();
+    let Asker { api_version, client_id, client_host } = from;
+    let call = GroupCall { api_version, client_id, client_host, request, answer };
+    calls.send(call).await.map_err(|_| ErrorCode::NotCoordinator)?;
+    answered.await.unwrap_or(Err(ErrorCode::NotCoordinator))
 }
 
 impl Groups {
@@ -93,19 +114,43 @@ impl Groups {
     ) -> Result<Response, ErrorCode> {
         let calls = self.lock().get(&partition).cloned();
         let calls = calls.unwrap_or(Err(ErrorCode::CoordinatorLoadInProgress))?;
-        let (answer, answered) = oneshot::channel();
-        let call = GroupCall {
+        let from = Asker {
             api_version: context.api_version,
             client_id: context.client_id.clone().unwrap_or_default(),
             client_host: StrBytes::from(format!("/{}", context.connection.peer.ip())),
-            request,
-            answer,
         };
-        calls.send(call).await.map_err(|_| ErrorCode::NotCoordinator)?;
-        answered.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+        ask(&calls, from, request).await
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionIndex, Standing>> {
+    /// Lets every shard that serves count what it has. What [`Groups::counts`] tells of each is that,
+    /// as soon as it has answered.
+    pub(crate) async fn count(&self) {
+        let serving: Vec<_> = {
+            let shards = self.lock();
+            let serving = shards.iter();
+            serving.filter_map(|(at, shard)| Some((*at, shard.clone().ok()?))).collect()
+        };
+        for (partition, calls) in serving {
+            if let Ok(Response::Count(counts)) = ask(&calls, Asker::default(), Request::Count).await
+            {
+                self.lock_counts().insert(partition, counts);
+            }
+        }
+    }
+
+    /// What the shards that serve had when they last counted.
+    pub(crate) fn counts(&self) -> Vec<Counts> {
+        let shards = self.lock();
+        let counts = self.lock_counts();
+        let counts = counts.iter().filter(|(at, _)| matches!(shards.get(at), Some(Ok(_))));
+        counts.map(|(_, counts)| counts.clone()).collect()
+    }
+
+    fn lock_counts(&self) -> MutexGuard<'_, BTreeMap<PartitionIndex, Counts>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionIndex, Standing>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Start at [`metrics_text`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use coordinator::{Activity, Counts};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -22,6 +25,17 @@ pub(crate) fn registry(shared: &Arc<Shared>) -> Registry {
     shared.metrics.register(&mut registry);
     registry.register_collector(Box::new(Lookups { shared: Arc::downgrade(shared) }));
     registry
+}
+
+/// How long a scrape waits for group coordinators; after that it tells what they last said.
+const GATHERING_MAX: Duration = Duration::from_secs(1);
+
+/// Asks around for what can not be looked up.
+pub(crate) async fn gather(shared: Arc<Shared>) {
+    runtime::select! {
+        () = shared.groups.count() => {}
+        () = runtime::sleep(&*shared.runtime.clock, GATHERING_MAX) => {}
+    }
 }
 
 /// The registry as OpenMetrics text.
@@ -77,6 +91,7 @@ impl Collector for Lookups {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        encode_groups(&mut encoder, &shared.groups.counts())?;
         let registry = shared.registry.borrow();
         let topics: Vec<&Arc<Topic>> = registry.topics().collect();
         encode_topics(&mut encoder, &topics)?;
@@ -141,6 +156,46 @@ fn encode_topics(
             let labels = [("topic", topic.name.as_ref())];
             value.encode(family.encode_family(&labels)?)?;
         }
+    }
+    Ok(())
+}
+
+/// Groups by type and state, offsets, and what coordinators have done since they were loaded.
+fn encode_groups(encoder: &mut DescriptorEncoder<'_>, shards: &[Counts]) -> Result<(), fmt::Error> {
+    const GROUPS: &str = "kafka_coordinator_group_groupmetadatamanager_numgroups";
+    const OFFSETS: &str = "kafka_coordinator_group_groupmetadatamanager_numoffsets";
+    const REBALANCES: &str = "kafka_server_group_coordinator_metrics_rebalance_count";
+    const COMMITS: &str = "kafka_server_group_coordinator_metrics_offset_commit_count";
+    const EXPIRATIONS: &str = "kafka_server_group_coordinator_metrics_offset_expiration_count";
+
+    let mut groups = BTreeMap::new();
+    for (key, count) in shards.iter().flat_map(|counts| &counts.groups) {
+        *groups.entry(key).or_insert(0_u64) += *count as u64;
+    }
+    let help = "Groups coordinated here, by type and state";
+    let mut family = encoder.encode_descriptor(GROUPS, help, None, MetricType::Gauge)?;
+    for ((kind, state), count) in groups {
+        let labels = [("type", *kind), ("state", *state)];
+        ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+    }
+    let offsets = ConstGauge::new(shards.iter().map(|counts| counts.offsets as u64).sum::<u64>());
+    let help = "Offsets committed by groups and not forgotten";
+    offsets.encode(encoder.encode_descriptor(OFFSETS, help, None, MetricType::Gauge)?)?;
+    let sum = |count: fn(&Activity) -> u64| -> u64 {
+        shards.iter().map(|counts| count(&counts.activity)).sum()
+    };
+    let help = "Rebalances begun, and new epochs of consumer groups";
+    let mut family = encoder.encode_descriptor(REBALANCES, help, None, MetricType::Counter)?;
+    let rebalances =
+        [("Classic", sum(|a| a.classic_rebalances)), ("Consumer", sum(|a| a.consumer_rebalances))];
+    for (kind, count) in rebalances {
+        ConstCounter::new(count).encode(family.encode_family(&[("type", kind)])?)?;
+    }
+    let commits = (COMMITS, "Offsets committed", sum(|a| a.offset_commits));
+    let expirations = (EXPIRATIONS, "Offsets forgotten", sum(|a| a.offset_expirations));
+    for (name, help, count) in [commits, expirations] {
+        let counter = ConstCounter::new(count);
+        counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use metadata::controller::{ControllerError, Registration};
 use metadata::{Endpoint, Restart};
 use model::{BrokerEpoch, Uuid};
 use prometheus_client::registry::Registry;
-use runtime::{Listener, Rng, Runtime};
+use runtime::{BoxFuture, Listener, Rng, Runtime};
 use storage::{LogDir, LogDirError, LogDirOptions};
 
 use crate::controller::{self, Controller, ControllerUnavailable, MetadataLogError};
@@ -117,6 +117,13 @@ impl Broker {
     /// The addresses in use, in the order of `listeners`.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Asks around for what the metrics are to tell next, whenever it is called; it takes as long as
+    /// the slowest group coordinator takes to answer, and no longer than a second.
+    pub fn metrics_gathering(&self) -> impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || Box::pin(scrape::gather(Arc::clone(&shared)))
     }
 
     /// Gives the metrics as OpenMetrics text, whenever it is called.

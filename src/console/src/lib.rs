@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::sync::watch;
-use runtime::{Runtime, Task};
+use runtime::{BoxFuture, Runtime, Task};
 use serde::Serialize;
 
 /// Settings of a [`Console`].
@@ -65,6 +65,8 @@ pub enum MetricsFormat {
 /// What the endpoints tell.
 #[derive(Clone)]
 pub struct Facts {
+    /// Asks around for what the metrics are to tell; awaited at each scrape before they are written.
+    pub gather_metrics: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
     /// Writes all metrics down; called once per scrape, where it may take its time.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The format of that text.

@@ -50,6 +50,7 @@ async fn index() -> Response {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    (shared.facts.gather_metrics)().await;
     let render = Arc::clone(&shared.facts.metrics);
     // The metrics of thousands of partitions take milliseconds to write down.
     match run_blocking(&shared.runtime, move || render()).await {

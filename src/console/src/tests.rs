@@ -29,6 +29,7 @@ impl Health for Patient {
 
 fn facts() -> Facts {
     Facts {
+        gather_metrics: Arc::new(|| Box::pin(async {})),
         metrics: Arc::new(|| "# TYPE up gauge\nup 1\n".to_owned()),
         metrics_format: MetricsFormat::Prometheus,
         health: Arc::new(Patient::default()),
@@ -105,13 +106,23 @@ fn metrics_are_served_as_they_are() {
 fn metrics_are_written_down_at_each_scrape() {
     let scrapes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&scrapes);
-    let metrics = Arc::new(move || format!("scrapes {}\n", counter.fetch_add(1, Ordering::SeqCst)));
-    let facts = Facts { metrics, metrics_format: MetricsFormat::OpenMetrics, ..facts() };
+    let gathered = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&gathered);
+    let metrics = Arc::new(move || {
+        let gathered = seen.load(Ordering::SeqCst);
+        format!("scrapes {} {gathered}\n", counter.fetch_add(1, Ordering::SeqCst))
+    });
+    let gather_metrics = Arc::new(move || {
+        gathered.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async {}) as runtime::BoxFuture<'static, ()>
+    });
+    let metrics_format = MetricsFormat::OpenMetrics;
+    let facts = Facts { gather_metrics, metrics, metrics_format, ..facts() };
     with_console(config(), facts, |fixture| async move {
         let (_, head, body) = fixture.get("/metrics").await;
         assert!(head.contains("content-type: application/openmetrics-text"), "{head}");
-        assert_eq!(body, "scrapes 0\n");
-        assert_eq!(fixture.get("/metrics?x=y").await.2, "scrapes 1\n");
+        assert_eq!(body, "scrapes 0 1\n");
+        assert_eq!(fixture.get("/metrics?x=y").await.2, "scrapes 1 2\n");
     });
 }
 

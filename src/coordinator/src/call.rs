@@ -6,6 +6,8 @@
 use protocol::messages as m;
 use protocol::{ErrorCode, StrBytes};
 
+use crate::admin::Counts;
+
 /// Names a call until it is answered; never used twice in a shard's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
@@ -63,6 +65,8 @@ pub enum Request {
         /// Types, such as `classic`.
         types: Vec<StrBytes>,
     },
+    /// How many groups and offsets there are, and what the shard has done.
+    Count,
     /// A sign of life of a consumer-protocol member (KIP-848).
     ConsumerGroupHeartbeat(m::ConsumerGroupHeartbeatRequest),
 }
@@ -92,6 +96,8 @@ pub enum Response {
     DescribeConsumerGroup(m::consumer_group_describe_response::DescribedGroup),
     /// To [`Request::ListGroups`].
     ListGroups(Vec<m::list_groups_response::ListedGroup>),
+    /// To [`Request::Count`].
+    Count(Counts),
     /// To [`Request::ConsumerGroupHeartbeat`].
     ConsumerGroupHeartbeat(m::ConsumerGroupHeartbeatResponse),
 }

@@ -27,9 +27,10 @@ mod script;
 mod shard;
 mod timers;
 
+pub use admin::{Activity, Counts};
 pub use call::{Answer, Call, Request, Response, Ticket};
-pub use classic::Rebalance;
 pub use cluster::{Cluster, ConsumerGroupSettings, Topic};
 pub use config::{Config, MigrationPolicy};
+pub use group::Rebalance;
 pub use record::{Record, RecordError};
 pub use shard::{Env, Output, Shard};

@@ -197,6 +197,7 @@ impl<F: Fn() -> Vec<String> + Send + Sync + 'static> Health for BrokerHealth<F> 
 /// `/metrics`, `/livez` and `/readyz` at `klamm.http.listener`.
 async fn serve_http(runtime: &Runtime, broker: &Broker, at: &str) -> Result<Console, Failure> {
     let facts = Facts {
+        gather_metrics: Arc::new(broker.metrics_gathering()),
         metrics: Arc::new(broker.metrics()),
         metrics_format: MetricsFormat::OpenMetrics,
         health: Arc::new(BrokerHealth(broker.readiness())),

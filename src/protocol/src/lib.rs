@@ -11,6 +11,7 @@
 
 pub mod api_key;
 mod error_code;
+mod extension;
 pub mod frame;
 pub mod messages;
 pub mod records;
@@ -18,6 +19,7 @@ pub mod wire;
 
 pub use api_key::{ApiKey, UnknownApiKey};
 pub use error_code::ErrorCode;
+pub use extension::LastRebalance;
 pub use wire::{
     Decode, DecodeError, Encode, EncodeError, Message, Reader, Records, Request, StrBytes,
     TaggedFields, Writer,

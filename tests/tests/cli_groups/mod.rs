@@ -15,27 +15,12 @@ use super::{
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |name: &str, body: fn(&Lab) -> Result<()>| {
-        Case::new(name, move |lab| if serves_groups(lab)? { body(lab) } else { Ok(()) })
-    };
     vec![
-        case("cli::group::consume_goes_on_where_it_was", goes_on),
-        case("cli::group::members_are_described", described),
-        case("cli::group::reset", reset),
-        case("cli::group::refusals", refusals),
+        Case::new("cli::group::consume_goes_on_where_it_was", goes_on),
+        Case::new("cli::group::members_are_described", described),
+        Case::new("cli::group::reset", reset),
+        Case::new("cli::group::refusals", refusals),
     ]
-}
-
-/// Whether the broker knows groups at all: Apache Kafka has to.
-fn serves_groups(lab: &Lab) -> Result<bool> {
-    let listed = klamm_any_status(lab, &["group", "list"], "")?;
-    let unknown =
-        String::from_utf8_lossy(&listed.stderr).contains("serves ListGroups in versions -1");
-    if *lab.peer() == Peer::Klamm && unknown {
-        println!("SKIPPED: this broker does not serve groups");
-        return Ok(false);
-    }
-    Ok(true)
 }
 
 /// A topic of two partitions with `count` lines in each.
@@ -106,6 +91,9 @@ fn described(lab: &Lab) -> Result<()> {
     ensure!(partitions.len() == 2 && partitions.iter().all(|p| p["member"] == *id), "{stable}");
     ensure!(partitions[0]["committed"] == 3 && partitions[0]["end"] == 3, "{stable}");
     ensure!(stable["members"][0]["client"] == "klamm-cli", "{stable}");
+    let why = stable["last_rebalance"]["reason"].as_str().unwrap_or_default();
+    let is_told = *lab.peer() == Peer::Klamm;
+    ensure!(is_told == why.contains(id.as_str().unwrap_or_default()), "why: {why}");
     let text = klamm(lab, &["group", "describe", &topic], "")?;
     let id = id.as_str().context("a member id")?;
     expect_contains(&text, &["state Stable", "assignor range", "COMMITTED", id, "SUBSCRIBED"])?;

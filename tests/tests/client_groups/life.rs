@@ -14,7 +14,7 @@ use model::{LeaderEpoch, Offset};
 use protocol::{ErrorCode, StrBytes};
 use tests::suite::{Case, Lab};
 
-use super::{Flavour, Group, PROTOCOLS, config, on_groups};
+use super::{Flavour, Group, PROTOCOLS, config, on_client};
 use crate::{create, produce};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -22,20 +22,20 @@ pub(super) fn cases() -> Vec<Case> {
     for flavour in PROTOCOLS.into_iter().filter(|f| f.assignor == Assignor::Range) {
         let name = |case: &str| format!("client::group::{}::{case}", flavour.name);
         cases.push(Case::new(name("a_static_member_comes_back"), move |lab| {
-            on_groups(lab, async |lab, c| static_member(lab, c, flavour).await)
+            on_client(lab, async |lab, c| static_member(lab, c, flavour).await)
         }));
         cases.push(Case::new(name("a_second_static_member_fences"), move |lab| {
-            on_groups(lab, async |lab, c| fenced(lab, c, flavour).await)
+            on_client(lab, async |lab, c| fenced(lab, c, flavour).await)
         }));
         cases.push(Case::new(name("described"), move |lab| {
-            on_groups(lab, async |lab, c| described(lab, c, flavour).await)
+            on_client(lab, async |lab, c| described(lab, c, flavour).await)
         }));
         cases.push(Case::new(name("topics_that_match"), move |lab| {
-            on_groups(lab, async |lab, c| matching(lab, c, flavour).await)
+            on_client(lab, async |lab, c| matching(lab, c, flavour).await)
         }));
     }
-    cases.push(Case::new("client::group::admin::offsets", |lab| on_groups(lab, offsets)));
-    cases.push(Case::new("client::group::admin::members", |lab| on_groups(lab, members)));
+    cases.push(Case::new("client::group::admin::offsets", |lab| on_client(lab, offsets)));
+    cases.push(Case::new("client::group::admin::members", |lab| on_client(lab, members)));
     cases
 }
 

@@ -13,7 +13,7 @@ use tests::child::Background;
 use tests::install::{self, Tool};
 use tests::suite::{Case, Lab};
 
-use super::{Flavour, Group, LIMIT, config, on_groups};
+use super::{Flavour, Group, LIMIT, config, on_client};
 use crate::{create, produce};
 
 const PARTITIONS: i32 = 6;
@@ -32,7 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut case = |name: &str, foreign: Foreign, tools: &[Tool], flavour: Flavour| {
         let name = format!("client::group::{}::mixed_with_{name}", flavour.name);
         let case = Case::new(name, move |lab| {
-            on_groups(lab, async |lab, c| mixed(lab, c, foreign, flavour).await)
+            on_client(lab, async |lab, c| mixed(lab, c, foreign, flavour).await)
         });
         cases.push(case.with_tools(tools));
     };

@@ -7,16 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use client::admin::GroupFilter;
 use client::consumer::OffsetReset;
 use client::group::{Assignor, Change, MemberState, Offsets};
 use client::{
-    Admin, Client, ClientConfig, ClientError, ConsumerConfig, GroupConfig, GroupConsumer,
-    GroupProtocol, Polled, ProducerConfig, RequestError, Subscription, TopicPartition,
+    Admin, Client, ClientConfig, ConsumerConfig, GroupConfig, GroupConsumer, GroupProtocol, Polled,
+    ProducerConfig, Subscription, TopicPartition,
 };
 use model::{Instant, Offset};
 use protocol::StrBytes;
-use tests::server::Peer;
 use tests::suite::{Case, Lab};
 
 use super::{create, on_client, produce};
@@ -31,36 +29,21 @@ pub(crate) fn cases() -> Vec<Case> {
     for protocol in PROTOCOLS {
         let name = |case: &str| format!("client::group::{}::{case}", protocol.name);
         cases.push(Case::new(name("members_come_and_go"), move |lab| {
-            on_groups(lab, async |lab, c| come_and_go(lab, c, protocol).await)
+            on_client(lab, async |lab, c| come_and_go(lab, c, protocol).await)
         }));
         cases.push(Case::new(name("a_killed_member_is_replaced"), move |lab| {
-            on_groups(lab, async |lab, c| killed(lab, c, protocol).await)
+            on_client(lab, async |lab, c| killed(lab, c, protocol).await)
         }));
         cases.push(Case::new(name("new_partitions_are_read"), move |lab| {
-            on_groups(lab, async |lab, c| new_partitions(lab, c, protocol).await)
+            on_client(lab, async |lab, c| new_partitions(lab, c, protocol).await)
         }));
         cases.push(Case::new(name("a_lazy_member_is_out_and_comes_back"), move |lab| {
-            on_groups(lab, async |lab, c| lazy(lab, c, protocol).await)
+            on_client(lab, async |lab, c| lazy(lab, c, protocol).await)
         }));
     }
     cases.extend(life::cases());
     cases.extend(mixed::cases());
     cases
-}
-
-/// Runs a case with a client, where the broker knows groups at all: Apache Kafka has to.
-fn on_groups(lab: &Lab, body: impl AsyncFnOnce(&Lab, Client) -> Result<()>) -> Result<()> {
-    on_client(lab, async |lab, client| {
-        let listed = Admin::new(&client).list_groups(&GroupFilter::default()).await?;
-        let unknown = |error: &ClientError| {
-            matches!(error, ClientError::Request(RequestError::UnsupportedVersion { .. }))
-        };
-        if *lab.peer() == Peer::Klamm && listed.unheard.values().any(unknown) {
-            println!("SKIPPED: this broker does not serve groups");
-            return Ok(());
-        }
-        body(lab, client).await
-    })
 }
 
 /// A protocol with one way to assign.

@@ -19,7 +19,8 @@ async fn check<R: Request>(runtime: &Runtime, address: &str, request: impl Fn(i1
     }
 }
 
-async fn call<R: Request>(
+/// Sends one request; nothing when the connection ends instead of an answer.
+pub(super) async fn call<R: Request>(
     stream: &mut dyn Stream,
     version: i16,
     request: &R,

@@ -14,7 +14,7 @@ use protocol::messages::{
     ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, LeaveGroupRequest,
     ListGroupsRequest,
 };
-use protocol::{ErrorCode, StrBytes};
+use protocol::{ErrorCode, LastRebalance, StrBytes};
 
 use super::{Admin, PerItem};
 use crate::client::TopicSet;
@@ -91,6 +91,9 @@ pub struct GroupDescription {
     pub assignor: StrBytes,
     /// The epoch of the group and of its assignment, in a consumer group.
     pub epochs: Option<(i32, i32)>,
+    /// Why and when it last began to rebalance; of brokers other than klamm nothing is known, nor of
+    /// what was before its coordinator took it over.
+    pub last_rebalance: Option<LastRebalance>,
     /// Who coordinates it.
     pub coordinator: Node,
     /// Its members, by member id.
@@ -214,6 +217,7 @@ impl Admin {
             state: described.group_state,
             assignor: described.assignor_name,
             epochs: Some((described.group_epoch, described.assignment_epoch)),
+            last_rebalance: LastRebalance::from_tagged(&described.unknown_tagged_fields),
             coordinator: self.coordinator_of(group),
             members,
         })
@@ -243,6 +247,7 @@ impl Admin {
             state: described.group_state,
             assignor: described.protocol_data,
             epochs: None,
+            last_rebalance: LastRebalance::from_tagged(&described.unknown_tagged_fields),
             coordinator: self.coordinator_of(group),
             members,
         })

@@ -10,7 +10,7 @@ use protocol::messages::list_groups_response::ListedGroup;
 use protocol::{ErrorCode, StrBytes};
 
 use crate::call::Response;
-use crate::classic::{CONSUMER, ClassicState, Rebalance};
+use crate::classic::{CONSUMER, ClassicState};
 use crate::group::Group;
 use crate::record::Record;
 use crate::shard::{Caller, Output, Shard};
@@ -66,20 +66,38 @@ impl Group {
     }
 }
 
-impl Shard {
-    /// How many groups there are, by type and state as ListGroups names them.
-    pub fn group_counts(&self) -> BTreeMap<(&'static str, &'static str), usize> {
-        let mut counts = BTreeMap::new();
-        for group in self.groups.values() {
-            *counts.entry((group.type_name(), group.state_name())).or_default() += 1;
-        }
-        counts
-    }
+/// What a shard has done since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Rebalances that classic groups began.
+    pub classic_rebalances: u64,
+    /// New epochs of consumer groups.
+    pub consumer_rebalances: u64,
+    /// Offsets that were committed, each partition by itself.
+    pub offset_commits: u64,
+    /// Offsets that were forgotten because nobody needed them any more.
+    pub offset_expirations: u64,
+}
 
-    /// Why and when a classic group began its last rebalance; nothing when that was before this
-    /// coordinator took it over.
-    pub fn last_rebalance(&self, group: &str) -> Option<&Rebalance> {
-        self.classic(group)?.last_rebalance.as_ref()
+/// What a shard holds, and what it has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Groups, by type and state as ListGroups names them.
+    pub groups: BTreeMap<(&'static str, &'static str), usize>,
+    /// Committed offsets, each partition of each group by itself.
+    pub offsets: usize,
+    /// Since it was loaded.
+    pub activity: Activity,
+}
+
+impl Shard {
+    /// Counts everything, which takes a look at every group.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut groups = BTreeMap::new();
+        for group in self.groups.values() {
+            *groups.entry((group.type_name(), group.state_name())).or_default() += 1;
+        }
+        Counts { groups, offsets: self.offsets.iter().count(), activity: self.activity }
     }
 
     pub(crate) fn list_groups(

@@ -18,18 +18,18 @@ fn groups_are_listed_by_state_and_type() {
          admin lists types=other, \
          admin counts",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s log: h t-0 at 1
-              0s b: commit: ok
-              0s admin: list: g/consumer/PreparingRebalance/Classic h//Empty/Classic
-              0s admin: list: h//Empty/Classic
-              0s admin: list: g/consumer/PreparingRebalance/Classic
-              0s admin: list: g/consumer/PreparingRebalance/Classic h//Empty/Classic
-              0s admin: list:
-              0s admin: list:
-              0s admin: list:
-              0s counts {("Classic", "Empty"): 1, ("Classic", "PreparingRebalance"): 1}
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s log: h t-0 at 1
+            0s b: commit: ok
+            0s admin: list: g/consumer/PreparingRebalance/Classic h//Empty/Classic
+            0s admin: list: h//Empty/Classic
+            0s admin: list: g/consumer/PreparingRebalance/Classic
+            0s admin: list: g/consumer/PreparingRebalance/Classic h//Empty/Classic
+            0s admin: list:
+            0s admin: list:
+            0s admin: list:
+            0s counts Counts { groups: {("Classic", "Empty"): 1, ("Classic", "PreparingRebalance"): 1}, offsets: 1, activity: Activity { classic_rebalances: 1, consumer_rebalances: 0, offset_commits: 1, offset_expirations: 0 } }
         "#]],
     );
 }
@@ -46,16 +46,16 @@ fn groups_are_described() {
          admin describes group=other v=5, \
          admin describes group=other v=6",
         expect![[r#"
-              0s log: g generation 0
-              0s a: join: MEMBER_ID_REQUIRED for a
-              0s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing)
-              3s a: a in generation 1 by range led by a of [a]
-              3s admin: describe: ok CompletingRebalance/consumer/ a(a /10.0.0.1 0 nothing)
-              3s log: g generation 1 a:x
-              3s a: reads x
-              3s admin: describe: ok Stable/consumer/range a(a /10.0.0.1 17 x)
-              3s admin: describe: ok Dead//
-              3s admin: describe: GROUP_ID_NOT_FOUND Group other not found.Dead//
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing) because member a joined at 0 ms
+            3s a: a in generation 1 by range led by a of [a]
+            3s admin: describe: ok CompletingRebalance/consumer/ a(a /10.0.0.1 0 nothing) because member a joined at 0 ms
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s admin: describe: ok Stable/consumer/range a(a /10.0.0.1 17 x) because member a joined at 0 ms
+            3s admin: describe: ok Dead//
+            3s admin: describe: GROUP_ID_NOT_FOUND Group other not found.Dead//
         "#]],
     );
 }

@@ -5,15 +5,18 @@ use protocol::{ErrorCode, StrBytes};
 
 use super::group::{ClassicGroup, ClassicState};
 use crate::call::Response;
-use crate::group::Group;
+use crate::group::{Group, Rebalance};
 use crate::shard::{Caller, Output, Shard};
+
+/// Before it there is no place for tagged fields.
+const FIRST_TAGGED_VERSION: i16 = 5;
 
 impl Shard {
     /// Consumer groups are not described in this form. Up to version 5, groups that can not be
     /// described are said to be dead; from version 6 that is an error (KIP-1043).
     pub(crate) fn describe_group(&mut self, from: Caller, id: StrBytes, out: &mut Output) {
         let described = match self.groups.get(&id) {
-            Some(Group::Classic(group)) => describe(id, group),
+            Some(Group::Classic(group)) => describe(id, group, from.api_version),
             Some(Group::Consumer(_)) => {
                 let text = format!("Group {id} is not a classic group.");
                 not_found(id, text, from.api_version)
@@ -41,7 +44,9 @@ fn not_found(group_id: StrBytes, text: String, api_version: i16) -> DescribedGro
 }
 
 /// What members said of themselves is told of a stable group only: else it belongs to no protocol.
-fn describe(group_id: StrBytes, group: &ClassicGroup) -> DescribedGroup {
+fn describe(group_id: StrBytes, group: &ClassicGroup, api_version: i16) -> DescribedGroup {
+    let last_rebalance = group.last_rebalance.as_ref().map(Rebalance::to_tagged);
+    let last_rebalance = last_rebalance.filter(|_| FIRST_TAGGED_VERSION <= api_version);
     let is_stable = group.state == ClassicState::Stable;
     let protocol = group.protocol.clone().filter(|_| is_stable).unwrap_or_default();
     let members = group.members.iter().map(|(id, member)| DescribedGroupMember {
@@ -63,6 +68,7 @@ fn describe(group_id: StrBytes, group: &ClassicGroup) -> DescribedGroup {
         protocol_type: group.protocol_type.clone().unwrap_or_default(),
         members: members.collect(),
         protocol_data: protocol,
+        unknown_tagged_fields: last_rebalance.unwrap_or_default(),
         ..Default::default()
     }
 }

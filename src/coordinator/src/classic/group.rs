@@ -18,6 +18,7 @@ use protocol::messages as m;
 use protocol::{Decode, ErrorCode, Reader, StrBytes};
 
 use super::member::ClassicMember;
+use crate::group::Rebalance;
 use crate::record::Record;
 
 /// Where a classic group stands; one that is dead is not kept.
@@ -43,15 +44,6 @@ impl ClassicState {
             ClassicState::Stable => "Stable",
         }
     }
-}
-
-/// Why a group began its last rebalance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rebalance {
-    /// For people; KIP-800 has clients give reasons.
-    pub reason: String,
-    /// When it began.
-    pub at: Timestamp,
 }
 
 /// The protocol type of consumers, whose bytes a coordinator understands.

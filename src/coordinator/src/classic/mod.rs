@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use protocol::{ErrorCode, StrBytes};
 
-pub use group::Rebalance;
 pub(crate) use group::{CONSUMER, ClassicGroup, ClassicState};
 pub(crate) use member::{ClassicMember, MemberProtocol};
 use rebalance::{answer_join_error, answer_sync_error};

@@ -12,18 +12,16 @@ use protocol::messages as m;
 use protocol::messages::join_group_response::JoinGroupResponseMember;
 use protocol::{ErrorCode, StrBytes};
 
-use super::group::{ClassicGroup, ClassicState, Rebalance};
+use super::group::{ClassicGroup, ClassicState};
 use super::member::{ClassicMember, Waiting};
 use crate::call::Response;
+use crate::group::Rebalance;
 use crate::shard::{Env, Output, Shard};
 use crate::timers::Timer;
 
 /// How soon a join phase that nobody joined is looked at again: members may say that they need no
 /// time at all to rejoin.
 const REJOIN_WAIT_MIN: Duration = Duration::from_secs(1);
-
-/// The longest reason that is kept, in characters; clients cut theirs there too (KIP-800).
-const REASON_CHARS_MAX: usize = 255;
 
 impl Shard {
     /// Begins a rebalance, or sees whether the one that is under way is over.
@@ -57,9 +55,10 @@ impl Shard {
         let is_initial = group.state == ClassicState::Empty;
         group.pending_syncs.clear();
         group.move_to(ClassicState::PreparingRebalance, env.wall);
-        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
-        group.last_rebalance = Some(Rebalance { reason, at: env.wall });
+        group.last_rebalance = Some(Rebalance::new(reason, env.wall));
         let timeout = group.rebalance_timeout();
+        self.activity.classic_rebalances += 1;
+        let Some(group) = self.classic_mut(id) else { return };
         if is_initial {
             group.has_new_member = false;
             group.initial_join_ends = Some(env.now + timeout.max(delay));

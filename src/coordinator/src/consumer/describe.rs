@@ -6,7 +6,7 @@ use protocol::{ErrorCode, StrBytes};
 use crate::call::Response;
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::group::Group;
+use crate::group::{Group, Rebalance};
 use crate::shard::{Caller, Env, Output, Shard};
 
 use super::group::ConsumerGroup;
@@ -51,6 +51,7 @@ fn describe(
     cluster: &dyn Cluster,
 ) -> response::DescribedGroup {
     let members = group.members().iter();
+    let last_rebalance = group.last_rebalance.as_ref().map(Rebalance::to_tagged);
     response::DescribedGroup {
         group_id: id.clone(),
         group_state: StrBytes::from_static(group.state_name()),
@@ -58,6 +59,7 @@ fn describe(
         assignment_epoch: group.assignment_epoch,
         assignor_name: StrBytes::from(group.preferred_assignor(config)),
         members: members.map(|(id, member)| describe_member(id, member, group, cluster)).collect(),
+        unknown_tagged_fields: last_rebalance.unwrap_or_default(),
         ..Default::default()
     }
 }

@@ -17,6 +17,7 @@ use protocol::StrBytes;
 
 use crate::cluster::{Cluster, Topic};
 use crate::config::Config;
+use crate::group::Rebalance;
 
 use super::member::{Current, Member, Subscription};
 use super::partitions::{Partitions, each};
@@ -47,8 +48,8 @@ pub(crate) struct ConsumerGroup {
     protocol_uses: BTreeMap<StrBytes, usize>,
     classic_count: usize,
 
-    /// Why the group got its epoch; not in the log.
-    pub(super) reason: String,
+    /// Why the group got its epoch, as far as this coordinator has seen; not in the log.
+    pub(crate) last_rebalance: Option<Rebalance>,
     /// The topics as they were when the hash was computed; not in the log.
     pub(super) topics: BTreeMap<StrBytes, Topic>,
     /// When the patterns were matched last; not in the log.

@@ -171,7 +171,6 @@ impl Shard {
         let mut ids = Vec::new();
         for (group_id, group) in &mut self.groups {
             let Group::Consumer(group) = group else { continue };
-            group.reason = "loaded from the log".to_owned();
             let settings = env.cluster.consumer_group_settings(group_id);
             for (id, member) in group.members() {
                 let key = || (group_id.clone(), id.clone());

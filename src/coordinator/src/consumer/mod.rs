@@ -167,12 +167,6 @@ fn stale_epoch(member: &member::Member) -> ErrorCode {
 }
 
 impl Shard {
-    /// Why a consumer group got its epoch, in a few words for a person: `member x joined`,
-    /// `topic t has 6 partitions`. Nothing when there is no such group.
-    pub fn reason_of_consumer_group(&self, group: &str) -> Option<&str> {
-        self.consumer_group(group).map(|group| group.reason.as_str())
-    }
-
     pub(crate) fn assert_consumer_invariants(&self) {
         for group in self.groups.values() {
             if let Group::Consumer(group) = group {

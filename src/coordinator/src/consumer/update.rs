@@ -13,7 +13,7 @@ use protocol::StrBytes;
 use protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Reported;
 
 use crate::cluster::{Cluster, Topic};
-use crate::group::Group;
+use crate::group::{Group, Rebalance};
 use crate::shard::{Env, Output, Shard};
 use crate::timers::Timer;
 
@@ -147,8 +147,9 @@ impl Shard {
             self.write(records::no_partition_metadata(group_id), out);
         }
         let group = self.consumer_group_mut(group_id).expect("its epoch was just written");
-        group.reason = reason;
+        group.last_rebalance = Some(Rebalance::new(&reason, env.wall));
         group.topics = topics;
+        self.activity.consumer_rebalances += 1;
     }
 
     /// Looks at the group's topics; what became of them is a reason for a new epoch.

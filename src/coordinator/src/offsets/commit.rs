@@ -37,6 +37,7 @@ impl Shard {
                 if result.is_ok() {
                     let record = commit_record(&request, topic, partition, env);
                     self.write(record, out);
+                    self.activity.offset_commits += 1;
                 }
                 partitions.push(OffsetCommitResponsePartition {
                     partition_index: partition.partition_index,

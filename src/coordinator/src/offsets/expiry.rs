@@ -39,6 +39,7 @@ impl Shard {
         for id in ids {
             let room = TOMBSTONES_MAX.saturating_sub(out.records.len() - before);
             for record in self.expired_offsets(&id, env.wall, room) {
+                self.activity.offset_expirations += 1;
                 self.write(record, out);
             }
             if 0 < room && self.is_group_useless(&id) {

@@ -238,11 +238,12 @@ impl World {
                 self.call("admin", version, Request::ListGroups { states, types });
             }
             "counts" => {
-                let counts = format!("counts {:?}", self.shard.group_counts());
+                let counts = format!("counts {:?}", self.shard.counts());
                 self.tell(&counts);
             }
             "asks" => {
-                let why = self.shard.last_rebalance(&group).cloned();
+                let why =
+                    self.shard.groups.get(&group).and_then(|group| group.last_rebalance().cloned());
                 let why = why.map(|why| format!("{} at {} ms", why.reason, why.at));
                 let why = self.name_members(&why.unwrap_or("none".to_owned()));
                 self.tell(&format!("last rebalance: {why}"));

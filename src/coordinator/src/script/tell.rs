@@ -1,7 +1,7 @@
 //! From answers and records to words.
 
 use protocol::messages as m;
-use protocol::{ErrorCode, StrBytes};
+use protocol::{ErrorCode, LastRebalance, StrBytes};
 
 use super::World;
 use crate::call::Response;
@@ -111,8 +111,11 @@ impl World {
         let members: String = members.collect();
         let message = group.error_message.as_ref().map_or("", |text| text.as_str());
         let code = error(group.error_code);
+        let why = LastRebalance::from_tagged(&group.unknown_tagged_fields);
+        let why = why.map(|why| format!(" because {} at {} ms", why.reason, why.at));
+        let why = self.name_members(&why.unwrap_or_default());
         let (state, kind, data) = (&group.group_state, &group.protocol_type, &group.protocol_data);
-        format!("describe: {code} {message}{state}/{kind}/{data}{members}")
+        format!("describe: {code} {message}{state}/{kind}/{data}{members}{why}")
     }
 
     /// Of a member that nobody knows yet, its id.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use model::{Instant, Timestamp};
 use protocol::StrBytes;
 
+use crate::admin::Activity;
 use crate::call::{Answer, Call, Request, Response, Ticket};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -62,6 +63,7 @@ pub struct Shard {
     pub(crate) groups: BTreeMap<StrBytes, Group>,
     pub(crate) offsets: Offsets,
     pub(crate) timers: Timers,
+    pub(crate) activity: Activity,
 }
 
 impl Shard {
@@ -72,6 +74,7 @@ impl Shard {
             groups: BTreeMap::new(),
             offsets: Offsets::default(),
             timers: Timers::default(),
+            activity: Activity::default(),
         }
     }
 
@@ -119,6 +122,7 @@ impl Shard {
                 self.describe_consumer_group(from, group, env, out);
             }
             Request::ListGroups { states, types } => self.list_groups(from, &states, &types, out),
+            Request::Count => out.answer(from.ticket, Response::Count(self.counts())),
             Request::ConsumerGroupHeartbeat(request) => {
                 self.consumer_group_heartbeat(from, request, env, out);
             }

@@ -106,7 +106,7 @@ fn the_last_member_leaves_an_empty_group() {
             3s log: g generation 1 a:x
             3s a: reads x
             13s log: g generation 2
-            13s admin: describe: ok Empty/consumer/
+            13s admin: describe: ok Empty/consumer/ because member a: session timeout at 13000 ms
             13s a: join: UNKNOWN_MEMBER_ID for a (null protocol)
         "#]],
     );

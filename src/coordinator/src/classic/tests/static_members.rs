@@ -209,7 +209,7 @@ fn static_members_stay_until_their_session_ends() {
             16s a: a2 in generation 2 by range led by a2 of [a2 b]
             16s log: g generation 2 a2:x b:y
             16s a: reads x
-            21s admin: describe: ok Stable/consumer/range a2(a /10.0.0.1 17 x) b(b /10.0.0.1 17 y)
+            21s admin: describe: ok Stable/consumer/range a2(a /10.0.0.1 17 x) b(b /10.0.0.1 17 y) because leader a2 joined with another subscription at 6000 ms
             26s last rebalance: no SyncGroup from b in time at 26000 ms
         "#]],
     );
@@ -241,7 +241,7 @@ fn nobody_rejoins_and_the_phase_goes_on() {
             6s d: join: UNKNOWN_MEMBER_ID
             6s admin: leave: ok ok
             11s c: c in generation 2 by range led by c of [c a b]
-            11s admin: describe: ok CompletingRebalance/consumer/ c(c /10.0.0.1 0 nothing) a(a /10.0.0.1 0 x) b(b /10.0.0.1 0 y)
+            11s admin: describe: ok CompletingRebalance/consumer/ c(c /10.0.0.1 0 nothing) a(a /10.0.0.1 0 x) b(b /10.0.0.1 0 y) because member c joined at 6000 ms
             16s log: g generation 3
         "#]],
     );

@@ -187,8 +187,8 @@ fn a_generation_without_an_assignment_leaves_none_behind() {
             3s log: g generation 1 a:x
             3s a: reads x
             3s a: a in generation 2 by range led by a of [a]
-            3s admin: describe: ok CompletingRebalance/consumer/ a(a /10.0.0.1 0 x)
-            3s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing) b?(b /10.0.0.1 0 nothing)
+            3s admin: describe: ok CompletingRebalance/consumer/ a(a /10.0.0.1 0 x) because leader a joined again at 3000 ms
+            3s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing) b?(b /10.0.0.1 0 nothing) because member b-00000000-0000-4000-8000-000000000002 joined at 3000 ms
         "#]],
     );
 }

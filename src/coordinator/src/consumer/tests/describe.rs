@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use expect_test::expect;
 use protocol::messages::consumer_group_describe_response::{Assignment, DescribedGroup};
-use protocol::{ErrorCode, StrBytes};
+use protocol::{ErrorCode, LastRebalance, StrBytes};
 
 use super::classic::{join_request, try_join};
 use super::world::World;
@@ -24,12 +24,13 @@ fn told(group: &DescribedGroup) -> String {
         return format!("{}: {}\n", error.name(), group.error_message.as_deref().unwrap());
     }
     let mut told = format!(
-        "{} {} {}/{} {}\n",
+        "{} {} {}/{} {} because {}\n",
         group.group_id,
         group.group_state,
         group.group_epoch,
         group.assignment_epoch,
-        group.assignor_name
+        group.assignor_name,
+        LastRebalance::from_tagged(&group.unknown_tagged_fields).unwrap().reason,
     );
     let places = |assignment: &Assignment| {
         let topics = assignment.topic_partitions.iter();
@@ -63,17 +64,16 @@ fn a_group_is_shown_with_what_its_members_have_and_shall_have() {
     world.run("topic t 2; topic u 1; a joins t; b:i joins /u|t/; a holds");
     assert_eq!(try_join(&mut world, join_request("k", None, &[])).error_code, 0);
     expect![[r#"
-        g Reconciling 4/4 uniform
+        g Reconciling 4/4 uniform because member k joined
         a None None type 1 in 3 from client/127.0.0.1 reads ["t"] Some(""): has [t[0, 1]] shall [t[0]]
         b Some("i") None type 1 in 3 from client/127.0.0.1 reads [] Some("u|t"): has [u[0]] shall [u[0]]
         k None None type 0 in 4 from classic/127.0.0.1 reads ["t"] Some(""): has [] shall [t[1]]
     "#]]
     .assert_eq(&describe(&mut world, "g"));
-    assert_eq!(world.shard.reason_of_consumer_group("g"), Some("member k joined"));
     // What is gone has no name.
     world.run("drop u");
     expect![[r#"
-        g Assigning 5/4 uniform
+        g Assigning 5/4 uniform because topic u is gone
         a None None type 1 in 3 from client/127.0.0.1 reads ["t"] Some(""): has [t[0, 1]] shall [t[0]]
         b Some("i") None type 1 in 3 from client/127.0.0.1 reads [] Some("u|t"): has [] shall []
         k None None type 0 in 4 from classic/127.0.0.1 reads ["t"] Some(""): has [] shall [t[1]]
@@ -93,5 +93,4 @@ fn what_is_no_consumer_group_is_not_shown() {
         GROUP_ID_NOT_FOUND: Group g is not a consumer group.
     "#]]
     .assert_eq(&all);
-    assert_eq!(world.shard.reason_of_consumer_group("g"), None);
 }

@@ -232,12 +232,12 @@ fn a_new_coordinator_goes_on() {
             a beats: epoch 2
             b joins t: epoch 3 []
             a holds: epoch 2 [t0 t1]
-            show: Reconciling 3/3 because loaded from the log; a@2 Unrevoked [t0 t1] gives up [t2]; b@3 Unreleased []
+            show: Reconciling 3/3 because nothing; a@2 Unrevoked [t0 t1] gives up [t2]; b@3 Unreleased []
             b beats: epoch 3
             a beats: epoch 3
             b beats: epoch 3 [t2]
-            show: Stable 3/3 because loaded from the log; a@3 Stable [t0 t1]; b@3 Stable [t2]
-            show: Stable 3/3 because loaded from the log; a@3 Stable [t0 t1]; b@3 Stable [t2]
+            show: Stable 3/3 because nothing; a@3 Stable [t0 t1]; b@3 Stable [t2]
+            show: Stable 3/3 because nothing; a@3 Stable [t0 t1]; b@3 Stable [t2]
             show: Empty 5/3 because member b: session timeout
         "#]],
     );

@@ -89,7 +89,7 @@ fn a_state_of_the_future_is_fenced() {
     expect![[r#"
         a beats: FENCED_MEMBER_EPOCH: The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.
         a beats: epoch 2 [t0]
-        show: Stable 2/2 because loaded from the log; a@2 Stable [t0]
+        show: Stable 2/2 because nothing; a@2 Stable [t0]
     "#]].assert_eq(&world.run("a beats; a beats; show"));
 }
 
@@ -133,11 +133,11 @@ fn records_of_kafka_are_understood_and_written_alike() {
     // Our hash is another one than Kafka's.
     shown += &show(&mut world);
     expect![[r#"
-        show: Assigning 2/1 because ; a@1 Stable []
-        show: Reconciling 2/2 because ; a@2 Stable [t0 t1 t2]; b@0 Stable []
-        show: Reconciling 3/3 because ; a@2 Unrevoked [t0 t1] gives up [t2]; b@3 Unreleased []
-        show: Reconciling 3/3 because ; a@-2 Stable [t0 t1]; b@3 Stable [t2]
-        show: Assigning 4/3 because ; a@-2 Stable [t0 t1]
+        show: Assigning 2/1 because nothing; a@1 Stable []
+        show: Reconciling 2/2 because nothing; a@2 Stable [t0 t1 t2]; b@0 Stable []
+        show: Reconciling 3/3 because nothing; a@2 Unrevoked [t0 t1] gives up [t2]; b@3 Unreleased []
+        show: Reconciling 3/3 because nothing; a@-2 Stable [t0 t1]; b@3 Stable [t2]
+        show: Assigning 4/3 because nothing; a@-2 Stable [t0 t1]
         show: Assigning 5/3 because topics changed while nobody looked; a@-2 Stable [t0 t1]
     "#]]
     .assert_eq(&shown);

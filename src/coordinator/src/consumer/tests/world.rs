@@ -351,7 +351,7 @@ impl World {
             group.state_name(),
             group.epoch,
             group.assignment_epoch,
-            group.reason
+            group.last_rebalance.as_ref().map_or("nothing", |it| &it.reason)
         );
         for (id, member) in group.members() {
             let current = &member.current;

@@ -132,6 +132,11 @@ fn print_look(look: &Look) -> Result<(), Failure> {
         group.members.len(),
         total_lag(look),
     ))?;
+    if let Some(last) = &group.last_rebalance {
+        // What a client gave as a reason may hold anything.
+        let reason = last.reason.escape_debug();
+        print(&format!("last rebalance {}: {reason}\n", format_time(last.at)))?;
+    }
     if !look.partitions.is_empty() {
         print("\n")?;
         print_table(
@@ -244,6 +249,10 @@ fn document(look: &Look) -> Value {
         "assignor": group.assignor.as_str(),
         "epoch": group.epochs.map(|(epoch, _)| epoch),
         "assignment_epoch": group.epochs.map(|(_, assignment)| assignment),
+        "last_rebalance": group.last_rebalance.as_ref().map(|last| json!({
+            "at": format_time(last.at),
+            "reason": last.reason.as_str(),
+        })),
         "coordinator": {
             "id": group.coordinator.id.0,
             "address": group.coordinator.address(),
