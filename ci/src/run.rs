@@ -1,4 +1,4 @@
-//! Runs stages one after the other and tells how they ended.
+//! Runs stages, one after the other or two at once, and tells how they ended.
 //!
 //! Out: a line per stage with its time, the output of what failed, and a last line alone:
 //! `N passed, N failed` or `N passed, N failed, N skipped`. The exit status is 0 only if nothing
@@ -7,6 +7,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,6 +16,9 @@ use anyhow::Result;
 use crate::program::{Programs, Tally};
 use crate::stages::Stage;
 use crate::workspace::Workspace;
+
+/// So many stages that wait most of their time run beside each other.
+const LANES: usize = 2;
 
 /// How a stage ended.
 enum End {
@@ -37,19 +42,45 @@ pub fn run(workspace: &Workspace, stages: &[&Stage]) -> Result<ExitCode> {
     let begun = Instant::now();
     let must_run_all = std::env::var("CI").is_ok_and(|value| value == "true");
     let mut reports = Vec::new();
-    for stage in stages {
-        print!("{:<16}", stage.name);
-        std::io::stdout().flush()?;
-        let report = run_one(workspace, stage, must_run_all);
-        println!("{}", line(&report));
-        if let End::Failed(output) = &report.end {
-            println!("{}\n", output.trim_end());
-        }
-        reports.push(report);
+    for stages in stages.chunk_by(|a, b| a.waits && b.waits) {
+        let lanes = if stages.len() == 1 { 1 } else { LANES };
+        reports.extend(run_beside(stages, lanes, &|stage| {
+            let report = run_one(workspace, stage, must_run_all);
+            tell(&report)?;
+            Ok(report)
+        })?);
     }
     print!("{}", summary(&reports, begun.elapsed()));
     let failed = reports.iter().any(|report| matches!(report.end, End::Failed(_)));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs stages on so many threads, each taking the next one; the reports are in the stages' order.
+fn run_beside<R: Send>(
+    stages: &[&Stage],
+    lanes: usize,
+    run: &(dyn Fn(&Stage) -> Result<R> + Sync),
+) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let lane = || -> Vec<(usize, Result<R>)> {
+        let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let mine = places.map_while(|place| Some((place, *stages.get(place)?)));
+        mine.map(|(place, stage)| (place, run(stage))).collect()
+    };
+    let mut reports: Vec<_> = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().flat_map(|lane| lane.join().expect("a lane does not panic")).collect()
+    });
+    reports.sort_by_key(|(place, _)| *place);
+    reports.into_iter().map(|(_, report)| report).collect()
+}
+
+fn tell(report: &Report) -> Result<()> {
+    let mut text = format!("{:<16}{}\n", report.name, line(report));
+    if let End::Failed(output) = &report.end {
+        let _ = writeln!(text, "{}\n", output.trim_end());
+    }
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 fn run_one(workspace: &Workspace, stage: &Stage, must_run: bool) -> Report {
@@ -143,6 +174,23 @@ mod tests {
 
     fn report(name: &'static str, end: End, tally: Tally) -> Report {
         Report { name, end, tally, took: Duration::from_millis(1500) }
+    }
+
+    #[test]
+    fn stages_that_run_beside_each_other_report_in_their_order() {
+        let stages: Vec<&Stage> = crate::stages::STAGES.iter().take(5).collect();
+        let barrier = std::sync::Barrier::new(2);
+        let names = run_beside(&stages, 2, &|stage| {
+            // Both lanes have to be at work before the first one goes on.
+            if stage.name == stages[0].name || stage.name == stages[1].name {
+                barrier.wait();
+            }
+            Ok(stage.name)
+        });
+        let expected: Vec<&str> = stages.iter().map(|stage| stage.name).collect();
+        assert_eq!(names.unwrap(), expected);
+        let failing = run_beside::<()>(&stages, 1, &|stage| anyhow::bail!("{}", stage.name));
+        assert_eq!(failing.unwrap_err().to_string(), stages[0].name);
     }
 
     #[test]

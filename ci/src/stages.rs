@@ -28,6 +28,8 @@ pub struct Stage {
     pub tools: &'static [Tool],
     /// Longest time it may take.
     pub limit: Duration,
+    /// Whether it waits most of its time, so that it may run beside its neighbours that do so too.
+    pub waits: bool,
     /// Test programs of `tests/` that it runs.
     pub tests: &'static [&'static str],
     /// What it does.
@@ -67,6 +69,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[Tool::Rustfmt],
         limit: minutes(2),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| cargo_in(workspace, programs, &["fmt", "--all", "--check"]),
     },
@@ -76,6 +79,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(2),
+        waits: false,
         tests: &[],
         run: |_, workspace, _| none_of(&tidy::check(workspace)),
     },
@@ -85,6 +89,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(2),
+        waits: false,
         tests: &[],
         run: |_, workspace, _| {
             let mut findings = layers::check(workspace);
@@ -98,6 +103,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(5),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| dependencies::run(workspace, programs),
     },
@@ -107,6 +113,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(2),
+        waits: false,
         tests: &[],
         run: |_, workspace, _| none_of(&links::check(workspace)),
     },
@@ -116,6 +123,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[Tool::Rustfmt],
         limit: minutes(2),
+        waits: false,
         tests: &[],
         run: |_, _, _| codegen::run(true),
     },
@@ -125,6 +133,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[Tool::Clippy],
         limit: minutes(20),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| {
             let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -137,6 +146,7 @@ pub const STAGES: &[Stage] = &[
         groups: QUICK,
         tools: &[],
         limit: minutes(30),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| {
             let arguments = ["test", "--workspace", "--lib", "--bins", "--no-fail-fast"];
@@ -149,6 +159,7 @@ pub const STAGES: &[Stage] = &[
         groups: ALL,
         tools: &[],
         limit: minutes(30),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| tests_of_crates(workspace, programs),
     },
@@ -158,6 +169,7 @@ pub const STAGES: &[Stage] = &[
         groups: ALL,
         tools: &[Tool::Java, Tool::Maven],
         limit: minutes(20),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| {
             let arguments = ["test", "--workspace", "--test", JAVA_CODEC];
@@ -170,6 +182,7 @@ pub const STAGES: &[Stage] = &[
         groups: ALL,
         tools: &[],
         limit: minutes(15),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| {
             let mut doc = cargo();
@@ -184,6 +197,7 @@ pub const STAGES: &[Stage] = &[
         groups: ALL,
         tools: &[],
         limit: minutes(30),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| {
             cargo_in(workspace, programs, &["build", "--release", "-p", "klamm"])
@@ -201,35 +215,35 @@ pub const STAGES: &[Stage] = &[
         JAVA_AND_GO,
         &["start_time", "scale", "durability_dirs"],
     ),
-    real("cli", "the command line and the client", &[], &["cli", "client"]),
-    real("foreign-kcat", "kcat, which is librdkafka", &[], &["foreign_kcat"]),
-    real("foreign-go", "franz-go and sarama", &[Tool::Go], &["foreign_go"]),
-    real(
+    with_clients("cli", "the command line and the client", &[], &["cli", "client"]),
+    with_clients("foreign-kcat", "kcat, which is librdkafka", &[], &["foreign_kcat"]),
+    with_clients("foreign-go", "franz-go and sarama", &[Tool::Go], &["foreign_go"]),
+    with_clients(
         "foreign-python",
         "confluent-kafka and kafka-python",
         &[Tool::Python],
         &["foreign_python"],
     ),
-    real("foreign-node", "kafkajs", &[Tool::Node, Tool::Npm], &["foreign_node"]),
-    real(
+    with_clients("foreign-node", "kafkajs", &[Tool::Node, Tool::Npm], &["foreign_node"]),
+    with_clients(
         "foreign-java",
         "kafka-clients 4.3 and 3.9",
         &[Tool::Java, Tool::Maven],
         &["foreign_java"],
     ),
-    real(
+    with_clients(
         "foreign-groups",
         "groups of several libraries, through kills of members and of the broker",
         &[Tool::Java, Tool::Maven, Tool::Python, Tool::Go],
         &["foreign_groups"],
     ),
-    real(
+    with_clients(
         "foreign-connect",
         "a worker of Kafka Connect, killed and restarted",
         &[Tool::Java, Tool::Maven],
         &["foreign_connect"],
     ),
-    real(
+    with_clients(
         "foreign-spring",
         "listener containers of spring-kafka",
         &[Tool::Java, Tool::Maven],
@@ -253,6 +267,7 @@ pub const STAGES: &[Stage] = &[
         groups: DAY,
         tools: &[],
         limit: minutes(30),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| {
             let run = |sweep: &[&str]| simulate(workspace, programs, "sim", sweep);
@@ -266,6 +281,7 @@ pub const STAGES: &[Stage] = &[
         groups: NIGHT,
         tools: &[],
         limit: minutes(120),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| {
             let run = |sweep: &[&str]| simulate(workspace, programs, "sweep", sweep);
@@ -280,6 +296,7 @@ pub const STAGES: &[Stage] = &[
         groups: ALL,
         tools: &[Tool::Git],
         limit: minutes(30),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| tutorial::run(workspace, programs),
     },
@@ -289,6 +306,7 @@ pub const STAGES: &[Stage] = &[
         groups: DAY,
         tools: &[Tool::Git],
         limit: minutes(30),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| planted::run_some(workspace, programs),
     },
@@ -298,6 +316,7 @@ pub const STAGES: &[Stage] = &[
         groups: NIGHT,
         tools: &[Tool::Git],
         limit: PLANTED_LIMIT,
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| planted::run(workspace, programs, &[]).map(drop),
     },
@@ -307,6 +326,7 @@ pub const STAGES: &[Stage] = &[
         groups: DAY,
         tools: &[Tool::Cxx],
         limit: minutes(20),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| fuzz::run(workspace, programs, 20),
     },
@@ -316,6 +336,7 @@ pub const STAGES: &[Stage] = &[
         groups: NIGHT,
         tools: &[Tool::Cxx],
         limit: minutes(60),
+        waits: false,
         tests: &[],
         run: |_, workspace, programs| fuzz::run(workspace, programs, 600),
     },
@@ -353,7 +374,18 @@ const fn real(
     tests: &'static [&'static str],
 ) -> Stage {
     let limit = minutes(20);
-    Stage { name, what, groups: ALL, tools, limit, tests, run: |s, w, p| test_binary(s, w, p, &[]) }
+    let run: fn(&Stage, &Workspace, &Programs) -> Result<()> = |s, w, p| test_binary(s, w, p, &[]);
+    Stage { name, what, groups: ALL, tools, limit, waits: false, tests, run }
+}
+
+/// The same, of tests that wait for clients: for sessions to end, for groups to settle.
+const fn with_clients(
+    name: &'static str,
+    what: &'static str,
+    tools: &'static [Tool],
+    tests: &'static [&'static str],
+) -> Stage {
+    Stage { waits: true, ..real(name, what, tools, tests) }
 }
 
 /// The stages with these names, and of these groups; `all` without a name.
