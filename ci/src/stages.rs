@@ -445,21 +445,26 @@ pub fn fix(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Finds planted bugs: those named, or all of them for `--write`, which also writes their table.
+/// Finds planted bugs: those named, or all of them. With `--write` before them their rows go into the
+/// table.
 ///
 /// # Errors
 /// A bug is not found as it has to be.
 pub fn planted(workspace: &Workspace, names: &[&str]) -> Result<()> {
-    let must_write = names == ["--write"];
-    if let Some(option) = names.iter().find(|name| name.starts_with('-') && !must_write) {
+    let (must_write, names) = match names {
+        ["--write", names @ ..] => (true, names),
+        names => (false, names),
+    };
+    if let Some(option) = names.iter().find(|name| name.starts_with('-')) {
         bail!("unknown option {option}");
     }
     let log = workspace.target().join("ci").join("planted.log");
     let programs = Programs::new(&log, PLANTED_LIMIT)?;
-    let table = planted::run(workspace, &programs, if must_write { &[] } else { names })?;
-    print!("{table}");
+    let rows = planted::run(workspace, &programs, names)?;
+    print!("{}", planted::page(&rows));
     if must_write {
-        std::fs::write(workspace.root.join(planted::TABLE), table)?;
+        let page = planted::updated(workspace, rows)?;
+        std::fs::write(workspace.root.join(planted::TABLE), page)?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::workspace::Workspace;
 use patch::Patch;
 use proof::Lab;
 pub use proof::VIOLATION;
-pub use table::TABLE;
+pub use table::{Rows, TABLE, page};
 
 /// Bugs that show in a short time that the simulator is not blind. Each needs faults of another kind
 /// and is found by another check: a sync that fails and the look at the disk, a lost answer and the
@@ -33,16 +33,16 @@ pub use table::TABLE;
 pub const SOME: &[&str] =
     &["retried-sync", "only-the-last-batch-is-a-duplicate", "read-before-sync"];
 
-/// Proves each bug of `names`, all when it is empty, and returns the table.
+/// Proves each bug of `names`, all when it is empty, and returns their rows.
 ///
 /// # Errors
 /// A bug is not found as it has to be; all are tried first.
-pub fn run(workspace: &Workspace, programs: &Programs, names: &[&str]) -> Result<String> {
+pub fn run(workspace: &Workspace, programs: &Programs, names: &[&str]) -> Result<Rows> {
     let patches = patches(workspace, names)?;
     let tree = Tree::copy(workspace, programs)?;
     let lab = Lab::new(tree.work(), programs);
     lab.keep_clean(&tree)?;
-    let mut rows = Vec::new();
+    let mut rows = Rows::default();
     let mut errors = Vec::new();
     for patch in &patches {
         let mut apply = tree.command("git");
@@ -53,13 +53,13 @@ pub fn run(workspace: &Workspace, programs: &Programs, names: &[&str]) -> Result
         match outcome {
             Ok(proof) => {
                 programs.note(&format!("{}: {proof}", patch.name))?;
-                rows.push((patch, proof));
+                rows.put(patch, &proof);
             }
             Err(error) => errors.push(format!("{}: {error:#}", patch.name)),
         }
     }
     if errors.is_empty() {
-        return Ok(table::table(&rows));
+        return Ok(rows);
     }
     bail!("{}", errors.join("\n"))
 }
@@ -77,9 +77,21 @@ pub fn run_some(workspace: &Workspace, programs: &Programs) -> Result<()> {
     }
     let names: Vec<&str> = patches.iter().map(|patch| patch.name.as_str()).collect();
     let written = fs::read_to_string(workspace.root.join(TABLE))?;
-    let listed = table::names(&written);
+    let rows = Rows::of(&written);
+    let listed = rows.names();
     ensure!(listed == names, "{TABLE} lists {listed:?}, there are {names:?}: write it anew");
     run(workspace, programs, SOME).map(drop)
+}
+
+/// The page with what was proved now, and what was proved before of other bugs that are still there.
+///
+/// # Errors
+/// The page or the folder can not be read.
+pub fn updated(workspace: &Workspace, now: Rows) -> Result<String> {
+    let mut rows = Rows::of(&fs::read_to_string(workspace.root.join(TABLE))?);
+    rows.keep(&patches(workspace, &[])?.iter().map(|p| p.name.as_str()).collect::<Vec<_>>());
+    rows.extend(now);
+    Ok(page(&rows))
 }
 
 fn patches(workspace: &Workspace, names: &[&str]) -> Result<Vec<Patch>> {
