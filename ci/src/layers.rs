@@ -101,7 +101,7 @@ const PLACES: &[Place] = &[
         Ring::System,
         &["model", "protocol", "runtime", "client", "runtime-tokio", "history"],
     ),
-    place("benches", Ring::System, &["model", "protocol", "runtime", "runtime-tokio", "storage"]),
+    place("benches", Ring::System, &["tests"]),
     place("ci", Ring::System, &[]),
 ];
 
