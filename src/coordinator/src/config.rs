@@ -53,6 +53,8 @@ pub struct Config {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval: Duration,
+    /// The largest record that fits into the log.
+    pub record_bytes_max: usize,
     /// Whether `group.coordinator.rebalance.protocols` has `consumer`.
     pub is_consumer_protocol_enabled: bool,
 }
@@ -71,6 +73,7 @@ impl Default for Config {
             offset_metadata_max_bytes: 4096,
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
             offsets_retention_check_interval: Duration::from_secs(10 * 60),
+            record_bytes_max: 100 * 1024 * 1024,
             is_consumer_protocol_enabled: true,
         }
     }

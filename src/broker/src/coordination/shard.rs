@@ -26,7 +26,7 @@ use runtime::sync::{mpsc, oneshot};
 use runtime::{RandomStream, Rng};
 
 use crate::coordination::load::load;
-use crate::coordination::view::View;
+use crate::coordination::view::{View, segment_bytes};
 use crate::error_chain::Chain;
 use crate::groups::{CALLS_MAX, GroupCall};
 use crate::partition::{Partition, ProduceError};
@@ -35,7 +35,8 @@ use crate::shared::Shared;
 /// How many calls are decided before their records are written.
 const ROUND_CALLS_MAX: usize = 256;
 
-/// A round ends with the call whose records reach so many bytes.
+/// A round ends with the call whose records reach so many bytes, or half a segment if that is less:
+/// a batch has to fit into one.
 const ROUND_BYTES_MAX: usize = 512 * 1024;
 
 /// How long a shard stays away after it could not be loaded or written.
@@ -320,7 +321,8 @@ impl ShardTask {
 
     /// Lets the shard decide calls that wait, as many as make a batch.
     fn take_calls(&mut self, serving: &mut Serving, round: &mut Round) -> Result<(), CommitError> {
-        while round.builder.size_bytes() < ROUND_BYTES_MAX
+        let bytes_max = ROUND_BYTES_MAX.min(segment_bytes(&self.shared.config) / 2);
+        while round.builder.size_bytes() < bytes_max
             && let Some(call) = serving.backlog.pop_front()
         {
             let ticket = Ticket(self.next_ticket);

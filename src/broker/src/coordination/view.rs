@@ -26,8 +26,18 @@ pub(super) fn settings(config: &BrokerConfig) -> Config {
         offset_metadata_max_bytes: groups.offset_metadata_max_bytes,
         offsets_retention: groups.offsets_retention,
         offsets_retention_check_interval: groups.offsets_retention_check_interval,
+        record_bytes_max: segment_bytes(config) - BATCH_BYTES_MAX,
         is_consumer_protocol_enabled: groups.is_consumer_protocol_enabled,
     }
+}
+
+/// More than what a batch has beside its records: its header and theirs.
+const BATCH_BYTES_MAX: usize = 256;
+
+/// A segment of the offsets topic, which a batch has to fit into.
+pub(super) fn segment_bytes(config: &BrokerConfig) -> usize {
+    let bytes = config.groups.offsets_topic_segment_bytes;
+    usize::try_from(bytes).unwrap_or(usize::MAX).max(2 * BATCH_BYTES_MAX)
 }
 
 /// One image of the cluster.

@@ -49,6 +49,9 @@ impl ClassicState {
 /// The protocol type of consumers, whose bytes a coordinator understands.
 pub(crate) const CONSUMER: &str = "consumer";
 
+/// More than what a group's record has beside its texts and members.
+const GROUP_RECORD_BYTES: usize = 64;
+
 /// A classic group.
 #[derive(Clone, Debug)]
 pub(crate) struct ClassicGroup {
@@ -328,6 +331,16 @@ impl ClassicGroup {
                 ..Default::default()
             }),
         }
+    }
+
+    /// At most so many bytes are its record's key and value.
+    pub(crate) fn record_bytes_max(&self, group: &StrBytes) -> usize {
+        let texts = [&self.protocol_type, &self.protocol, &self.leader];
+        let texts = texts.iter().map(|text| text.as_ref().map_or(0, |text| text.len()));
+        let protocol = self.protocol.as_ref();
+        let members = self.members.iter();
+        let members = members.map(|(id, member)| member.record_bytes_max(id, protocol));
+        group.len() + texts.sum::<usize>() + members.sum::<usize>() + GROUP_RECORD_BYTES
     }
 
     /// Asserts what must always hold.

@@ -17,6 +17,9 @@ pub(crate) struct MemberProtocol {
     pub(crate) metadata: Bytes,
 }
 
+/// More than what a member's part of a record has beside its texts and bytes.
+const MEMBER_RECORD_BYTES: usize = 64;
+
 /// A call that is answered later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
@@ -81,6 +84,15 @@ impl ClassicMember {
             assignment: self.assignment.clone(),
             ..MemberMetadata::default()
         }
+    }
+
+    /// At most so many bytes are its part of the group's record.
+    pub(crate) fn record_bytes_max(&self, id: &StrBytes, protocol: Option<&StrBytes>) -> usize {
+        let instance = self.instance_id.as_ref().map_or(0, |instance| instance.len());
+        let texts = id.len() + instance + self.client_id.len() + self.client_host.len();
+        let subscription = protocol.and_then(|protocol| self.metadata(protocol));
+        let bytes = subscription.map_or(0, Bytes::len) + self.assignment.len();
+        MEMBER_RECORD_BYTES + texts + bytes
     }
 
     /// A member as the log knows it.

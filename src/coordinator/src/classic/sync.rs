@@ -13,6 +13,7 @@ use super::group::{ClassicGroup, ClassicState};
 use super::rebalance::answer_sync_error;
 use crate::call::Response;
 use crate::group::Group;
+use crate::record::Record;
 use crate::shard::{Caller, Env, Output, Shard};
 use crate::timers::Timer;
 
@@ -96,10 +97,45 @@ impl Shard {
             member.assignment =
                 given.map(|bytes| Bytes::copy_from_slice(bytes)).unwrap_or_default();
         }
+        let record_bytes = group.record_bytes_max(id);
+        if self.config.record_bytes_max < record_bytes {
+            return self.refuse_assignment(id, record_bytes, env, out);
+        }
+        let group = self.classic_mut(id).expect("the group was just checked");
         group.move_to(ClassicState::Stable, env.wall);
         let record = group.to_record(id);
+        debug_assert!(fits(&record, record_bytes), "the bound is one");
         self.write(record, out);
         self.answer_syncs(id, env, out);
+    }
+
+    /// What does not fit into the log can not be given out. Members are told what Kafka tells them
+    /// (`ClassicGroup.appendGroupMetadataErrorToResponseError`), and the group begins anew.
+    fn refuse_assignment(
+        &mut self,
+        id: &StrBytes,
+        record_bytes: usize,
+        env: &mut Env<'_>,
+        out: &mut Output,
+    ) {
+        let mut told = Vec::new();
+        let group = self.classic_mut(id).expect("the group was just checked");
+        for (member_id, member) in &mut group.members {
+            member.assignment = Bytes::new();
+            if let Some(waiting) = member.awaiting_sync.take() {
+                answer_sync_error(waiting, ErrorCode::UnknownServerError, out);
+                told.push((member_id.clone(), member.session_timeout));
+            }
+        }
+        for (member, session_timeout) in told {
+            self.set_session(id, &member, session_timeout, env);
+        }
+        let max = self.config.record_bytes_max;
+        let reason = format!(
+            "assignments and subscriptions of the group are {record_bytes} bytes long, a record of \
+             the log is {max} at most (offsets.topic.segment.bytes)"
+        );
+        self.rebalance(id, &reason, env, out);
     }
 
     fn answer_syncs(&mut self, id: &StrBytes, env: &mut Env<'_>, out: &mut Output) {
@@ -134,6 +170,12 @@ impl ClassicGroup {
         }
         Ok(())
     }
+}
+
+/// Whether a record is not longer than it was said to be at most.
+fn fits(record: &Record, bytes_max: usize) -> bool {
+    let size = |(key, value): (Bytes, Option<Bytes>)| key.len() + value.map_or(0, |v| v.len());
+    record.encode().is_ok_and(|encoded| size(encoded) <= bytes_max)
 }
 
 /// Whether both are known and not the same.

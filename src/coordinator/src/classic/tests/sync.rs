@@ -2,7 +2,8 @@
 
 use expect_test::expect;
 
-use crate::script::check;
+use crate::config::Config;
+use crate::script::{check, check_with};
 
 #[test]
 fn followers_wait_for_the_leader() {
@@ -189,6 +190,42 @@ fn a_generation_without_an_assignment_leaves_none_behind() {
             3s a: a in generation 2 by range led by a of [a]
             3s admin: describe: ok CompletingRebalance/consumer/ a(a /10.0.0.1 0 x) because leader a joined again at 3000 ms
             3s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing) b?(b /10.0.0.1 0 nothing) because member b-00000000-0000-4000-8000-000000000002 joined at 3000 ms
+        "#]],
+    );
+}
+
+#[test]
+fn an_assignment_that_no_record_can_hold_is_refused() {
+    let config = Config { record_bytes_max: 500, ..Config::default() };
+    let long = "x".repeat(120);
+    check_with(
+        config,
+        &format!(
+            "a enters, \
+             b enters, \
+             after 6s, \
+             b syncs, \
+             a syncs a:{long} b:{long}, \
+             admin describes, \
+             a joins, \
+             b joins, \
+             a syncs a:x b:y, \
+             b syncs"
+        ),
+        expect![[r#"
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            0s b: join: MEMBER_ID_REQUIRED for b
+            6s a: a in generation 1 by range led by a of [a b]
+            6s b: b in generation 1 by range led by a of []
+            6s a: sync: UNKNOWN_SERVER_ERROR
+            6s b: sync: UNKNOWN_SERVER_ERROR
+            6s admin: describe: ok PreparingRebalance/consumer/ a(a /10.0.0.1 0 nothing) b(b /10.0.0.1 0 nothing) because assignments and subscriptions of the group are 614 bytes long, a record of the log is 500 at most (offsets.topic.segment.bytes) at 6000 ms
+            6s a: a in generation 2 by range led by a of [a b]
+            6s b: b in generation 2 by range led by a of []
+            6s log: g generation 2 a:x b:y
+            6s a: reads x
+            6s b: reads y
         "#]],
     );
 }
