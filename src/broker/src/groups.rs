@@ -130,12 +130,13 @@ impl Groups {
             let serving = shards.iter();
             serving.filter_map(|(at, shard)| Some((*at, shard.clone().ok()?))).collect()
         };
-        for (partition, calls) in serving {
-            if let Ok(Response::Count(counts)) = ask(&calls, Asker::default(), Request::Count).await
-            {
+        let counted = serving.into_iter().map(async |(partition, calls)| {
+            let asked = ask(&calls, Asker::default(), Request::Count);
+            if let Ok(Response::Count(counts)) = asked.await {
                 self.lock_counts().insert(partition, counts);
             }
-        }
+        });
+        runtime::join_all(counted).await;
     }
 
     /// What the shards that serve had when they last counted.

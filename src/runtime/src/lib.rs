@@ -13,6 +13,7 @@
 mod clock;
 pub mod conformance;
 mod disk;
+mod join;
 mod net;
 mod random;
 pub mod sync;
@@ -27,6 +28,7 @@ pub use disk::{
     DirEntry, Disk, DiskLock, DiskSpace, EntryKind, File, OpenMode, read_exact_at, read_file,
     read_full_at, write_all_at, write_file_durably,
 };
+pub use join::join_all;
 pub use net::{AsAny, Listener, Net, ReadHalf, Stream, WriteHalf, copy_file};
 pub use random::{Random, RandomStream, Rng, split_seed};
 pub use tasks::{JoinError, Task, TaskControl, Tasks, run_blocking, spawn};

@@ -13,8 +13,7 @@ pub(crate) async fn handle(
     context: &RequestContext,
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
-    let mut groups = Vec::with_capacity(request.group_ids.len());
-    for group_id in request.group_ids {
+    let groups = request.group_ids.into_iter().map(async |group_id| {
         let described =
             response_of!(shared, context, &group_id, DescribeConsumerGroup(group_id.clone()));
         let mut group = described.unwrap_or_else(|error| DescribedGroup {
@@ -23,7 +22,7 @@ pub(crate) async fn handle(
             ..Default::default()
         });
         group.authorized_operations = group_operations(request.include_authorized_operations);
-        groups.push(group);
-    }
-    ConsumerGroupDescribeResponse { groups, ..Default::default() }
+        group
+    });
+    ConsumerGroupDescribeResponse { groups: runtime::join_all(groups).await, ..Default::default() }
 }

@@ -13,12 +13,10 @@ pub(crate) async fn handle(
     context: &RequestContext,
     request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
-    let mut results = Vec::with_capacity(request.groups_names.len());
-    for group_id in request.groups_names {
+    let results = request.groups_names.into_iter().map(async |group_id| {
         let deleted = response_of!(shared, context, &group_id, DeleteGroup(group_id.clone()));
-        let error = deleted.unwrap_or_else(|error| error);
-        let error_code = error.code();
-        results.push(DeletableGroupResult { group_id, error_code, ..Default::default() });
-    }
-    DeleteGroupsResponse { results, ..Default::default() }
+        let error_code = deleted.unwrap_or_else(|error| error).code();
+        DeletableGroupResult { group_id, error_code, ..Default::default() }
+    });
+    DeleteGroupsResponse { results: runtime::join_all(results).await, ..Default::default() }
 }

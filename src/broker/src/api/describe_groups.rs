@@ -13,8 +13,7 @@ pub(crate) async fn handle(
     context: &RequestContext,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let mut groups = Vec::with_capacity(request.groups.len());
-    for group_id in request.groups {
+    let groups = request.groups.into_iter().map(async |group_id| {
         let described = response_of!(shared, context, &group_id, DescribeGroup(group_id.clone()));
         let mut group = described.unwrap_or_else(|error| DescribedGroup {
             error_code: error.code(),
@@ -22,7 +21,7 @@ pub(crate) async fn handle(
             ..Default::default()
         });
         group.authorized_operations = group_operations(request.include_authorized_operations);
-        groups.push(group);
-    }
-    DescribeGroupsResponse { groups, ..Default::default() }
+        group
+    });
+    DescribeGroupsResponse { groups: runtime::join_all(groups).await, ..Default::default() }
 }

@@ -1,7 +1,6 @@
 //! ListGroups: all groups whose coordinator is this broker (KIP-518, KIP-848).
 
 use coordinator::{Request, Response};
-use model::PartitionIndex;
 use protocol::ErrorCode;
 use protocol::messages::list_groups_response::ListedGroup;
 use protocol::messages::{ListGroupsRequest, ListGroupsResponse};
@@ -31,16 +30,15 @@ async fn list(
     let Some(topic) = image.topic(OFFSETS_TOPIC) else { return Ok(Vec::new()) };
     let here = shared.config.node_id;
     let led = topic.indexed_partitions().filter(|(_, partition)| partition.leader == here);
-    let led: Vec<PartitionIndex> = led.map(|(index, _)| index).collect();
-    let mut groups = Vec::new();
-    for partition in led {
+    let lists = led.map(async |(index, _)| {
         let states = request.states_filter.clone();
         let types = request.types_filter.clone();
         let asked = Request::ListGroups { states, types };
-        match shared.groups.call_shard(partition, context, asked).await? {
-            Response::ListGroups(listed) => groups.extend(listed),
+        match shared.groups.call_shard(index, context, asked).await? {
+            Response::ListGroups(listed) => Ok(listed),
             other => unreachable!("a shard answers what it was asked, not {other:?}"),
         }
-    }
-    Ok(groups)
+    });
+    let lists: Result<Vec<_>, _> = runtime::join_all(lists).await.into_iter().collect();
+    Ok(lists?.concat())
 }

@@ -36,11 +36,9 @@ pub(crate) async fn handle(
         let found = fetch(shared, context, group, require_stable).await;
         return single(context.api_version, found, asked.unwrap_or_default());
     }
-    let mut groups = Vec::with_capacity(request.groups.len());
-    for group in request.groups {
-        groups.push(fetch(shared, context, group, require_stable).await);
-    }
-    OffsetFetchResponse { groups, ..Default::default() }
+    let groups = request.groups.into_iter();
+    let groups = groups.map(async |group| fetch(shared, context, group, require_stable).await);
+    OffsetFetchResponse { groups: runtime::join_all(groups).await, ..Default::default() }
 }
 
 /// The group of a request that has only one.
