@@ -1,16 +1,19 @@
 //! The files on disk are Kafka's: Kafka's own tool reads what klamm wrote, and klamm opens, reads
 //! and goes on with a data directory that Apache Kafka 4.3 wrote.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::child::run;
 use tests::child::wait_for;
 use tests::driver::{Driver, Produce, Range};
+use tests::group::kinds::{FRANZ_CLASSIC, FRANZ_CONSUMER, Kind};
+use tests::group::{Group, Options};
 use tests::install::{self, Tool};
 use tests::matrix::clients::{FRANZ_GO, JAVA_4_3};
 use tests::record::{ReadRecord, Record, noise};
@@ -95,8 +98,7 @@ fn write(server: &Server, directory: &Path) -> Result<usize> {
 
 /// Records of about 5 KB that hardly compress, with times of today.
 fn records(part: usize, count: usize) -> Result<Vec<Record>> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let now = i64::try_from(now.as_millis())?;
+    let now = now()?;
     let record = |i: usize| {
         let mut text = format!("record {part}-{i} ").into_bytes();
         let seed = u64::try_from(part * 1_000 + i).unwrap_or(0);
@@ -106,6 +108,12 @@ fn records(part: usize, count: usize) -> Result<Vec<Record>> {
         Record { key, value: Some(text), headers, timestamp: now }
     };
     Ok((0..count).map(record).collect())
+}
+
+/// Records of another year would be gone with the next look at `retention.ms`.
+fn now() -> Result<i64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(i64::try_from(now.as_millis())?)
 }
 
 fn start(server: &Server, directory: &Path) -> Result<Driver> {
@@ -178,6 +186,7 @@ fn opens_a_foreign_directory(is_killed: bool) {
         let mut kafka = Kafka::start(&directory.path().join("kafka"))?;
         let data = kafka.data();
         let written = write_into_kafka(&kafka, directory.path())?;
+        read_in_groups(&kafka.address(), directory.path(), is_killed)?;
         if is_killed {
             begins_durably(&data, "shortened 0 33")?;
             kafka.kill()?;
@@ -187,6 +196,7 @@ fn opens_a_foreign_directory(is_killed: bool) {
         let mut klamm = Klamm::start(KlammOptions::in_directory(&data))?;
         println!("ready {:?} after the start", klamm.ready_after());
         goes_on(&klamm, directory.path(), &written).with_context(|| klamm.log_tail())?;
+        groups_go_on(&klamm, directory.path()).with_context(|| klamm.log_tail())?;
         klamm.kill()?;
         klamm.restart()?;
         goes_on_reading(&klamm, directory.path(), &written).with_context(|| klamm.log_tail())
@@ -235,6 +245,47 @@ fn write_into_kafka(kafka: &Kafka, directory: &Path) -> Result<Vec<Written>> {
         written.push(Written { topic, start, end, records });
     }
     Ok(written)
+}
+
+/// The members of groups at Kafka: each group's name is its kind's, and its topic's.
+static MEMBERS: [&Kind; 2] = [&FRANZ_CLASSIC, &FRANZ_CONSUMER];
+
+/// How much each partition of a group's topic holds when klamm opens it; all of it is committed.
+const READ: i64 = 25;
+
+/// A group of each protocol reads a topic to its end. Its members leave, or die before Kafka does.
+fn read_in_groups(address: &str, directory: &Path, is_killed: bool) -> Result<()> {
+    let mut command = (JAVA_4_3.command)(address)?;
+    let mut driver = Driver::start(&mut command, &directory.join("groups.log"), true)?;
+    for kind in MEMBERS {
+        let mut group = Group::new(kind.name, 2, address, directory, &mut driver)?;
+        group.gather(kind, 1, &Options::default())?;
+        group.produce(READ)?;
+        group.wait_read()?;
+        group.wait_all_committed()?;
+        if is_killed { group.kill(0)? } else { group.disperse()? }
+    }
+    Ok(())
+}
+
+/// Offsets of groups are where Kafka left them, and whoever joins reads what came later.
+fn groups_go_on(klamm: &Klamm, directory: &Path) -> Result<()> {
+    let mut driver = klamm_driver(klamm, directory)?;
+    for kind in MEMBERS {
+        let offsets = driver.expect(json!({"op": "group_offsets", "group": kind.name}))?;
+        let offset = |place: &Value| (place[1].as_i64(), place[2].as_i64());
+        let found: BTreeSet<_> = offsets.as_array().into_iter().flatten().map(offset).collect();
+        let due = BTreeSet::from([(Some(0), Some(READ)), (Some(1), Some(READ))]);
+        ensure!(found == due, "{}: {offsets}", kind.name);
+        let news = format!("news for {}", kind.name);
+        driver.produce(&Produce::to(kind.name), &[Record::new("k", &news, now()?)])??;
+        let mut command = Command::new(install::klamm()?);
+        command.args(["consume", kind.name, "--group", kind.name, "-b", &klamm.address()]);
+        command.args(["--group-protocol", kind.protocol.name(), "-n", "1"]);
+        let read = String::from_utf8(run(&mut command, Duration::from_secs(90))?.stdout)?;
+        ensure!(read == format!("{news}\n"), "{}: {read:?}", kind.name);
+    }
+    Ok(())
 }
 
 fn klamm_driver(klamm: &Klamm, directory: &Path) -> Result<Driver> {
