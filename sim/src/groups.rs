@@ -96,7 +96,7 @@ impl Stage {
         let may_be_unassigned = |at: &Partition| {
             let given =
                 self.work.scenario.topics.get(&*at.topic).map_or(0, |topic| topic.partitions);
-            spec.protocol == ProtocolSpec::Classic && 0 < spec.static_members && given <= at.index
+            spec.protocol != ProtocolSpec::Consumer && 0 < spec.static_members && given <= at.index
         };
         let partitions: Vec<_> =
             partitions.into_iter().filter(|at| !may_be_unassigned(at)).collect();

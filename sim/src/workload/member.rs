@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::consumer::{ConsumerError, OffsetReset};
-use client::group::{CommitError, CommittedOffset, GroupError, Offsets};
+use client::group::{CommitError, CommittedOffset, GroupError, GroupProtocol, Offsets};
 use client::{
     Client, ClientError, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, Polled,
     Subscription, TopicPartition,
 };
-use history::{Committed, GroupWhat, Partition, What, WriteOutcome, Writer};
+use history::{Committed, GroupWhat, Partition, Protocol, What, WriteOutcome, Writer};
 use protocol::{ErrorCode, StrBytes};
 
 use super::groups::MemberPlace;
@@ -104,7 +104,11 @@ impl<'a> Session<'a> {
         let config = config(seat, group, spec, place);
         let instance = config.instance_id.as_ref().map(|id| Arc::from(&**id));
         let member = seat.work.begin_session(seat.client, group);
-        seat.work.note_group(seat.node, group, GroupWhat::Began { member, instance });
+        let protocol = match config.protocol {
+            GroupProtocol::Classic => Protocol::Classic,
+            GroupProtocol::Consumer => Protocol::Consumer,
+        };
+        seat.work.note_group(seat.node, group, GroupWhat::Began { member, instance, protocol });
         let mut consumer = GroupConsumer::new(client, config);
         let topics = seat.work.scenario.topics_of(spec);
         let names = topics.iter().map(|topic| StrBytes::from(&**topic));
@@ -146,8 +150,9 @@ impl<'a> Session<'a> {
                 let (member, epoch) = (self.member, change.epoch.0);
                 let new = partitions.clone();
                 self.seat.work.change_owned(self.seat.client, |owned| owned.extend(new));
-                let untold = self.untold;
-                self.note(GroupWhat::Assigned { member, epoch, partitions, untold });
+                let (untold, now) = (self.untold, self.consumer.membership());
+                let is_leader = now.is_leader && now.epoch == change.epoch;
+                self.note(GroupWhat::Assigned { member, epoch, partitions, untold, is_leader });
                 if self.seat.dice.one_in(2) {
                     self.fetch().await;
                 }
@@ -355,11 +360,16 @@ fn config(seat: &mut Seat, group: &Arc<str>, spec: &GroupSpec, place: MemberPlac
     let base = GroupConfig::new(&**group);
     let is_static = place.number < spec.static_members;
     let instance = is_static.then(|| StrBytes::from(format!("{group}-{}", place.number)));
+    let protocol = match spec.protocol {
+        ProtocolSpec::Classic => GroupProtocol::Classic,
+        ProtocolSpec::Consumer => GroupProtocol::Consumer,
+        ProtocolSpec::Mixed => *seat.dice.pick(&[GroupProtocol::Classic, GroupProtocol::Consumer]),
+    };
     let remote = (spec.protocol == ProtocolSpec::Consumer).then(|| spec.assignors.first());
     let assignors = spec.classic_assignors();
     GroupConfig {
         instance_id: instance,
-        protocol: spec.protocol(),
+        protocol,
         assignors: if assignors.is_empty() { base.assignors } else { assignors },
         remote_assignor: remote.flatten().map(|name| StrBytes::from(name.as_str())),
         session_timeout: Duration::from_millis(spec.session_timeout_ms),
