@@ -3,12 +3,14 @@
 //! It writes down what it is told and what it does, in the order in which it does it. What it has
 //! processed it commits (at least once), or it processes only what is committed (at most once).
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::consumer::{ConsumerError, OffsetReset};
-use client::group::{CommitError, CommittedOffset, GroupError, GroupProtocol, Offsets};
+use client::group::{
+    AutoCommit, CommitError, CommitObserver, CommittedOffset, GroupError, GroupProtocol, Offsets,
+};
 use client::{
     Client, ClientError, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, Polled,
     Subscription, TopicPartition,
@@ -101,9 +103,10 @@ impl<'a> Session<'a> {
         spec: &'a GroupSpec,
         place: MemberPlace,
     ) -> Session<'a> {
-        let config = config(seat, group, spec, place);
+        let mut config = config(seat, group, spec, place);
         let instance = config.instance_id.as_ref().map(|id| Arc::from(&**id));
         let member = seat.work.begin_session(seat.client, group);
+        config.commit_observer = Some(observer(seat, group, member));
         let protocol = match config.protocol {
             GroupProtocol::Classic => Protocol::Classic,
             GroupProtocol::Consumer => Protocol::Consumer,
@@ -386,6 +389,41 @@ fn config(seat: &mut Seat, group: &Arc<str>, spec: &GroupSpec, place: MemberPlac
         },
         ..GroupConfig::new(&**group)
     }
+}
+
+/// Writes down the commits that the client makes by itself.
+fn observer(seat: &Seat, group: &Arc<str>, member: u32) -> CommitObserver {
+    let (work, group, node) = (Arc::clone(&seat.work), Arc::clone(group), seat.node);
+    // The number of the write, the epoch it was asked in, and whether it may be made again.
+    let open: Mutex<BTreeMap<u64, (u32, i32, bool)>> = Mutex::default();
+    CommitObserver::new(move |commit| {
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = match commit {
+            AutoCommit::Begun { number, offsets, epoch, may_repeat } => {
+                let write = work.groups.next_write();
+                open.insert(number, (write, epoch.0, may_repeat));
+                let by = Writer::Member { member, epoch: epoch.0 };
+                let offsets =
+                    offsets.iter().map(|(at, it)| (partition_of(at), Some(committed(it))));
+                GroupWhat::Write { write, by, offsets: offsets.collect(), may_repeat }
+            }
+            AutoCommit::Ended { number, outcome, epoch } => {
+                let Some((write, asked, may_repeat)) = open.remove(&number) else { return };
+                let outcome = match outcome {
+                    Ok(()) => WriteOutcome::Done,
+                    Err(error @ (CommitError::NotMember(_) | CommitError::Rebalancing))
+                        if !may_repeat =>
+                    {
+                        WriteOutcome::Refused { error: text_of(&error) }
+                    }
+                    Err(error) => WriteOutcome::Unknown { error: text_of(&error) },
+                };
+                let epoch = if asked <= epoch.0 { epoch.0 } else { EPOCH_UNKNOWN };
+                GroupWhat::Written { write, outcome, epoch }
+            }
+        };
+        work.note_group(node, &group, what);
+    })
 }
 
 /// How a commit ended. One that was refused for what its member is was refused as a whole; of one that

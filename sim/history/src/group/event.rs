@@ -31,8 +31,7 @@ pub enum Commits {
     After,
     /// Before it is processed, and only what was committed is: at most once.
     Before,
-    /// The client does so by itself, after it was handed out and before the next poll: at least
-    /// once. The history knows none of these commits.
+    /// The client does so by itself, at a later poll than the one that handed it out: at least once.
     Auto,
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Commits, Committed, GroupCase, GroupWhat, WriteOutcome};
+use super::{Committed, GroupCase, GroupWhat, WriteOutcome};
 use crate::anomaly::seconds;
 use crate::index::Span;
 use crate::rules::ANSWER_NANOS_MAX;
@@ -53,23 +53,15 @@ const NOTHING: Write<'static> =
 pub(super) fn check(case: &GroupCase<'_>, is_ended: bool, verdict: &mut Verdict) {
     let writes = writes(case);
     let none = Vec::new();
-    let mut known: BTreeMap<&Partition, Read<'_>> = BTreeMap::new();
     for (partition, read) in reads(case) {
         if !case.is_judged(partition, read.at) {
             continue;
         }
         let of_partition = writes.get(partition).unwrap_or(&none);
-        let found = match case.rules.commits {
-            Commits::Auto => vanished(case, partition, &mut known, read, of_partition),
-            Commits::After | Commits::Before => judge(case, partition, read, of_partition),
-        };
-        verdict.violations.extend(found);
+        verdict.violations.extend(judge(case, partition, read, of_partition));
         if is_ended {
             verdict.violations.extend(beyond(case, partition, read));
         }
-    }
-    if case.rules.commits == Commits::Auto {
-        return;
     }
     for (partition, start) in starts(case) {
         if case.is_judged(partition, start.at) {
@@ -175,31 +167,6 @@ fn expected(last: Option<&Write<'_>>) -> String {
         }
         None => format!("and it was deleted by {done}"),
     }
-}
-
-/// Of commits that nobody writes down only so much is known: what was said to be there does not
-/// vanish.
-fn vanished<'a>(
-    case: &GroupCase<'_>,
-    partition: &'a Partition,
-    known: &mut BTreeMap<&'a Partition, Read<'a>>,
-    read: Read<'a>,
-    writes: &[Write<'_>],
-) -> Option<Violation> {
-    let before = known.get(partition).copied().filter(|before| before.at < read.asked);
-    if read.value.is_some() {
-        known.insert(partition, read);
-        return None;
-    }
-    let before = before?;
-    let is_deleted = writes.iter().any(|write| write.value.is_none() && !write.is_refused);
-    let span = Span { from: before.asked, until: read.at };
-    if is_deleted || !case.life.keeps_offsets(span) {
-        return None;
-    }
-    let was = told(before.value);
-    let text = format!("{was} at {}, and nothing at {}", seconds(before.at), seconds(read.at));
-    Some(case.violation(Anomaly::CommitLost, partition, None, text))
 }
 
 /// What is committed is where somebody reads next: never beyond the end.

@@ -278,9 +278,10 @@ fn what_is_committed_was_processed() {
     check("set 7 2, done 7, fetched 2:7", &[]);
     check("set 7 1, done 7, set 8 2, done 8, fetched 2:8", &[]);
     let automatic = |lines: &str, expected: &[&str]| check_records(Commits::Auto, lines, expected);
-    automatic("process 1 0 1, fetched 2:7", &[]);
-    automatic("process 1 0, fetched 2:7", &["unprocessed"]);
-    automatic("process 1 0 1, fetched 2:7, fetched none", &["commit-lost"]);
+    automatic(&format!("process 1 0 1, {committed}"), &[]);
+    automatic(&format!("process 1 0, {committed}"), &["unprocessed"]);
+    automatic(&format!("process 1 0 1, {committed}, fetched none"), &["commit-lost"]);
+    automatic("process 1 0 1, fetched 2:7", &["commit-altered"]);
 }
 
 #[test]
