@@ -48,7 +48,7 @@ pub enum CommitSpec {
 pub struct GroupSpec {
     /// How members and coordinator talk.
     pub protocol: ProtocolSpec,
-    /// How many members it has.
+    /// How many members it has; 0 for a simple group, which only an administrator commits for.
     pub members: u32,
     /// So many of them have a `group.instance.id`.
     pub static_members: u32,
@@ -74,6 +74,8 @@ pub struct GroupSpec {
     pub stalls_one_in: u64,
     /// How often all leave, and its offsets are set or the whole group is deleted.
     pub resets: u32,
+    /// How often an administrator deletes offsets, while members are there or not.
+    pub offset_deletions: u32,
 }
 
 impl Default for GroupSpec {
@@ -92,6 +94,7 @@ impl Default for GroupSpec {
             leaves_one_in: 0,
             stalls_one_in: 0,
             resets: 0,
+            offset_deletions: 0,
         }
     }
 }
@@ -109,8 +112,8 @@ impl GroupSpec {
 
     /// What is wrong with the values, if anything is.
     fn fault(&self) -> Option<String> {
-        if self.members == 0 {
-            return Some("members is 0".to_owned());
+        if self.members == 0 && self.resets + self.offset_deletions == 0 {
+            return Some("members is 0, and no administrator commits for it".to_owned());
         }
         if self.members < self.static_members {
             return Some("static_members is above members".to_owned());

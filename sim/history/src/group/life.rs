@@ -89,7 +89,7 @@ impl Life {
     }
 
     /// Whether the group had members all the time.
-    fn is_held(&self, span: Span) -> bool {
+    pub(super) fn is_held(&self, span: Span) -> bool {
         self.held.iter().any(|held| held.from <= span.from && span.until <= held.until)
     }
 
@@ -132,13 +132,21 @@ fn deletions(events: &[Moment<'_>]) -> Vec<Span> {
     spans
 }
 
-/// From the begin, and from every deletion, to the next time that somebody heard of an offset.
+/// From the begin, and from every deletion of the group or of offsets, to the next time that somebody heard of an offset.
 fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
     let mut deleting = BTreeSet::new();
+    let mut begins = vec![0];
     let mut heard = Vec::new();
     for moment in events {
         match moment.what {
             GroupWhat::Write { write, by: Writer::Deletion, .. } => _ = deleting.insert(*write),
+            GroupWhat::Write { write, offsets, .. }
+                if offsets.iter().any(|(_, at)| at.is_none()) =>
+            {
+                // It may have been the last one.
+                deleting.insert(*write);
+                begins.push(moment.at);
+            }
             GroupWhat::Written { write, outcome: WriteOutcome::Done, .. }
                 if !deleting.contains(write) =>
             {
@@ -150,9 +158,9 @@ fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
             _ => {}
         }
     }
-    let begins = deletions.iter().map(|deletion| deletion.from).chain([0]);
+    begins.extend(deletions.iter().map(|deletion| deletion.from));
     let until = |from: u64| heard.iter().copied().find(|at| from < *at).unwrap_or(u64::MAX);
-    begins.map(|from| Span { from, until: until(from) }).collect()
+    begins.into_iter().map(|from| Span { from, until: until(from) }).collect()
 }
 
 /// From an assignment to the last commit that was accepted. Who has nothing is not told that it was out

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Committed, GroupCase, GroupWhat, WriteOutcome};
+use super::{Committed, GroupCase, GroupWhat, WriteOutcome, Writer};
 use crate::anomaly::seconds;
 use crate::index::Span;
 use crate::rules::ANSWER_NANOS_MAX;
@@ -25,6 +25,8 @@ struct Write<'a> {
     /// It has happened by then for the last time, or does not happen any more.
     until: u64,
     is_refused: bool,
+    /// The group goes with it.
+    is_of_group: bool,
 }
 
 /// A read of one partition.
@@ -48,7 +50,7 @@ type Writes<'a> = BTreeMap<&'a Partition, Vec<Write<'a>>>;
 
 /// Nothing was ever written.
 const NOTHING: Write<'static> =
-    Write { value: None, asked: 0, done: Some(0), until: 0, is_refused: false };
+    Write { value: None, asked: 0, done: Some(0), until: 0, is_refused: false, is_of_group: true };
 
 pub(super) fn check(case: &GroupCase<'_>, is_ended: bool, verdict: &mut Verdict) {
     let writes = writes(case);
@@ -62,6 +64,11 @@ pub(super) fn check(case: &GroupCase<'_>, is_ended: bool, verdict: &mut Verdict)
         if is_ended {
             verdict.violations.extend(beyond(case, partition, read));
         }
+    }
+    for (partition, write) in
+        writes.iter().flat_map(|(at, all)| all.iter().map(move |it| (*at, it)))
+    {
+        verdict.violations.extend(taken_away(case, partition, write));
     }
     for (partition, start) in starts(case) {
         if case.is_judged(partition, start.at) {
@@ -80,7 +87,7 @@ fn writes<'a>(case: &GroupCase<'a>) -> Writes<'a> {
     }
     let mut writes = Writes::new();
     for moment in &case.events {
-        let GroupWhat::Write { write, offsets, may_repeat, .. } = moment.what else { continue };
+        let GroupWhat::Write { write, by, offsets, may_repeat } = moment.what else { continue };
         let end = ends.get(write).copied();
         let done = end.and_then(|(at, outcome)| (*outcome == WriteOutcome::Done).then_some(at));
         let is_refused = matches!(end, Some((_, WriteOutcome::Refused { .. })));
@@ -89,8 +96,10 @@ fn writes<'a>(case: &GroupCase<'a>) -> Writes<'a> {
             Some(at) => at,
             None => u64::MAX,
         };
+        let (asked, is_of_group) = (moment.at, *by == Writer::Deletion);
         for (partition, value) in offsets {
-            let write = Write { value: value.as_ref(), asked: moment.at, done, until, is_refused };
+            let value = value.as_ref();
+            let write = Write { value, asked, done, until, is_refused, is_of_group };
             writes.entry(partition).or_default().push(write);
         }
     }
@@ -167,6 +176,18 @@ fn expected(last: Option<&Write<'_>>) -> String {
         }
         None => format!("and it was deleted by {done}"),
     }
+}
+
+/// Where a member reads nobody deletes an offset (GROUP_SUBSCRIBED_TO_TOPIC).
+fn taken_away(case: &GroupCase<'_>, partition: &Partition, write: &Write<'_>) -> Option<Violation> {
+    let until = write.done.filter(|_| write.value.is_none() && !write.is_of_group)?;
+    let is_read = case.rules.topics.contains(&partition.topic);
+    if !is_read || !case.life.is_held(Span { from: write.asked, until }) {
+        return None;
+    }
+    let until = seconds(until);
+    let text = format!("it was deleted by {until}, and the group had members that read it");
+    Some(case.violation(Anomaly::CommitLost, partition, None, text))
 }
 
 /// What is committed is where somebody reads next: never beyond the end.

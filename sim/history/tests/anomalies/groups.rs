@@ -1,5 +1,8 @@
 //! Groups: who owns, what is committed, how often records are processed.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use history::{Commits, GroupRules, Protocol, Rules};
 
 use crate::script::Script;
@@ -192,6 +195,26 @@ fn what_is_committed_stays() {
     check("drop 9, done 9, fetched none", &[]);
     check("drop 9, done 9, fetched 5:8", &["commit-lost"]);
     check("drop 9, unknown 9, fetched 5:8, fetched none", &[]);
+}
+
+#[test]
+fn an_offset_is_deleted_where_nobody_reads() {
+    let topics = BTreeSet::from([Arc::from("orders")]);
+    let rules = GroupRules { topics, ..GroupRules::default() };
+    let check = |lines: &str, expected: &[&str]| {
+        check_with(rules.clone(), &format!("{lines}, {ENDED}"), expected);
+    };
+    check("set 7 3, done 7, forget 8, done 8, fetched none", &[]);
+    check("set 7 3, done 7, forget 8, done 8, fetched 3:7", &["commit-lost"]);
+    check("set 7 3, done 7, forget 8, unknown 8, fetched 3:7, fetched none", &[]);
+    check("set 7 3, done 7, forget 8, done 8, set 9 2, done 9, fetched none", &["commit-lost"]);
+    let reads = "began 1, assign 1 4, commit 7 1 4 3, done 7 4,";
+    check(&format!("{reads} end 1, forget 8, done 8"), &[]);
+    check(&format!("{reads} forget 8, unknown 8, commit 9 1 4 3, done 9 4"), &[]);
+    check(&format!("{reads} forget 8, done 8, commit 9 1 4 3, done 9 4"), &["commit-lost"]);
+    // Without its last offset an empty group goes, and begins anew.
+    let gone = "began 1, assign 1 1, commit 7 1 1 3, done 7 1, end 1, forget 8, done 8,";
+    check(&format!("{gone} began 2, assign 2 1"), &[]);
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Script {
     /// What happens in the group `g`: `began M [INSTANCE]`, of a mixed one `began M [consumer]`, `assign
     /// M EPOCH [none] [leads]`, `release M [UNTOLD]`,
     /// `lost M`, `end M`; `commit W M EPOCH OFFSET` is the write number W, `recommit …` one that may
-    /// be sent twice, `set W OFFSET` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
+    /// be sent twice, `set W OFFSET`, `forget W` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
     /// `unknown W`; `fetched OFFSET:W` tells what W wrote there, `fetched none` nothing;
     /// `process M OFFSET…`.
     fn of_group(&self, words: &[&str]) -> Option<What> {
@@ -189,6 +189,7 @@ impl Script {
                 write(by, value(words[1], words[4]), words[0] == "recommit")
             }
             "set" => write(Writer::Admin, value(words[1], words[2]), false),
+            "forget" => write(Writer::Admin, vec![(partition(), None)], false),
             "drop" => write(Writer::Deletion, vec![(partition(), None)], false),
             "done" => written(WriteOutcome::Done),
             "refused" => written(WriteOutcome::Refused { error: error() }),
