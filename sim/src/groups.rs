@@ -74,7 +74,23 @@ impl Stage {
                 self.world.sleep(LOOK_EVERY).await;
             }
         }
-        true
+        self.members_stay().await
+    }
+
+    /// Nothing is wrong any more: whoever is in a group stays in it, for longer than its session.
+    async fn members_stay(&self) -> bool {
+        let scenario = &self.work.scenario;
+        if scenario.groups.values().all(|group| group.members == 0) {
+            return true;
+        }
+        let losses = self.work.losses();
+        self.world.sleep(scenario.longest_session() + LOOK_EVERY * 5).await;
+        let more = self.work.losses() - losses;
+        if 0 < more {
+            let why = format!("members that are alive were told that they are out, {more} times");
+            self.lifeless("keep the members of its groups", vec![why]);
+        }
+        more == 0
     }
 
     fn lifeless(&self, phase: &'static str, mut why: Vec<String>) {

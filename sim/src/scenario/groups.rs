@@ -165,6 +165,12 @@ impl Scenario {
         self.groups.values().map(linger).max().unwrap_or_default()
     }
 
+    /// The longest time after which a member that is silent is out of its group.
+    pub fn longest_session(&self) -> Duration {
+        let classic_ms = self.groups.values().map(|group| group.session_timeout_ms).max();
+        Duration::from_millis(self.consumer_session_ms().max(classic_ms.unwrap_or_default()))
+    }
+
     fn consumer_session_ms(&self) -> u64 {
         let given = self.cluster.settings.get(CONSUMER_SESSION);
         given.and_then(|value| value.trim().parse().ok()).unwrap_or(CONSUMER_SESSION_MS)

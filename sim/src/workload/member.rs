@@ -33,6 +33,8 @@ const FETCH_ONE_IN: u64 = 20;
 const WORK_MAX: u64 = 30;
 /// So long somebody waits who is not to be in the group, in milliseconds.
 const AWAY: u64 = 100;
+/// Who takes long looks this often whether it may.
+const STALL_STEP: Duration = Duration::from_millis(100);
 /// Longest time between two sessions, in milliseconds.
 const REST_MAX: u64 = 1_000;
 
@@ -164,7 +166,10 @@ impl<'a> Session<'a> {
                 self.owed = named(&change.partitions);
                 self.commit_rest().await;
             }
-            Ok(Polled::Lost(change)) => self.release(named(&change.partitions), true),
+            Ok(Polled::Lost(change)) => {
+                self.seat.work.note_loss();
+                self.release(named(&change.partitions), true);
+            }
             Err(error) => {
                 if self.on_error(error).await == Next::Fail {
                     return Next::Fail;
@@ -192,11 +197,19 @@ impl<'a> Session<'a> {
         if 0 < stalls && self.seat.dice.one_in(stalls) {
             let most = self.spec.poll_interval_max_ms * 2;
             let stall = self.seat.dice.spread((most / 8).max(1), most);
-            self.seat.sleep(Duration::from_millis(stall)).await;
+            self.stall(Duration::from_millis(stall)).await;
         }
         match 0 < leaves && self.seat.dice.one_in(leaves) {
             true => Next::Leave,
             false => Next::Go,
+        }
+    }
+
+    /// Takes so long, at most until everything comes to its end.
+    async fn stall(&self, time: Duration) {
+        let until = self.seat.runtime.clock.now() + time;
+        while self.seat.runtime.clock.now() < until && !self.seat.work.is_closing() {
+            self.seat.sleep(STALL_STEP.min(until.since(self.seat.runtime.clock.now()))).await;
         }
     }
 
