@@ -74,7 +74,23 @@ impl Stage {
                 self.world.sleep(LOOK_EVERY).await;
             }
         }
-        true
+        self.members_stay().await
+    }
+
+    /// Nothing is wrong any more: whoever is in a group stays in it, for longer than its session.
+    async fn members_stay(&self) -> bool {
+        let scenario = &self.work.scenario;
+        if scenario.groups.values().all(|group| group.members == 0) {
+            return true;
+        }
+        let losses = self.work.losses();
+        self.world.sleep(scenario.longest_session() + LOOK_EVERY * 5).await;
+        let more = self.work.losses() - losses;
+        if 0 < more {
+            let why = format!("members that are alive were told that they are out, {more} times");
+            self.lifeless("keep the members of its groups", vec![why]);
+        }
+        more == 0
     }
 
     fn lifeless(&self, phase: &'static str, mut why: Vec<String>) {
@@ -96,7 +112,7 @@ impl Stage {
         let may_be_unassigned = |at: &Partition| {
             let given =
                 self.work.scenario.topics.get(&*at.topic).map_or(0, |topic| topic.partitions);
-            spec.protocol == ProtocolSpec::Classic && 0 < spec.static_members && given <= at.index
+            spec.protocol != ProtocolSpec::Consumer && 0 < spec.static_members && given <= at.index
         };
         let partitions: Vec<_> =
             partitions.into_iter().filter(|at| !may_be_unassigned(at)).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::group::{Assignor, GroupProtocol};
+use client::group::Assignor;
 use history::{Commits, GroupRules, Protocol};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ use super::Scenario;
 use crate::cluster::{CONSUMER_SESSION, CONSUMER_SESSION_MS};
 use crate::workload::REQUEST_TIMEOUT;
 use crate::world::nanos;
+
+/// Whether a group may change its protocol while it has members.
+const MIGRATION_POLICY: &str = "group.consumer.migration.policy";
 
 /// How members and coordinator talk (`group.protocol`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,8 @@ pub enum ProtocolSpec {
     Classic,
     /// ConsumerGroupHeartbeat (KIP-848).
     Consumer,
+    /// One or the other, drawn for each session of a member: the group changes with who is in it.
+    Mixed,
 }
 
 /// When members commit.
@@ -43,7 +48,7 @@ pub enum CommitSpec {
 pub struct GroupSpec {
     /// How members and coordinator talk.
     pub protocol: ProtocolSpec,
-    /// How many members it has.
+    /// How many members it has; 0 for a simple group, which only an administrator commits for.
     pub members: u32,
     /// So many of them have a `group.instance.id`.
     pub static_members: u32,
@@ -51,7 +56,7 @@ pub struct GroupSpec {
     pub guests: u32,
     /// When members commit.
     pub commit: CommitSpec,
-    /// `partition.assignment.strategy` of a classic group; of a consumer group the first one is
+    /// `partition.assignment.strategy` of classic members; of a consumer group the first one is
     /// `group.remote.assignor`. Empty for what clients and brokers choose.
     pub assignors: Vec<String>,
     /// `session.timeout.ms` of a classic group; of a consumer group it is the broker's.
@@ -69,6 +74,8 @@ pub struct GroupSpec {
     pub stalls_one_in: u64,
     /// How often all leave, and its offsets are set or the whole group is deleted.
     pub resets: u32,
+    /// How often an administrator deletes offsets, while members are there or not.
+    pub offset_deletions: u32,
 }
 
 impl Default for GroupSpec {
@@ -87,19 +94,12 @@ impl Default for GroupSpec {
             leaves_one_in: 0,
             stalls_one_in: 0,
             resets: 0,
+            offset_deletions: 0,
         }
     }
 }
 
 impl GroupSpec {
-    /// For the client.
-    pub fn protocol(&self) -> GroupProtocol {
-        match self.protocol {
-            ProtocolSpec::Classic => GroupProtocol::Classic,
-            ProtocolSpec::Consumer => GroupProtocol::Consumer,
-        }
-    }
-
     /// The assignors of a member of a classic group, if any are named.
     pub fn classic_assignors(&self) -> Vec<Assignor> {
         self.assignors.iter().filter_map(|name| Assignor::from_name(name)).collect()
@@ -112,14 +112,14 @@ impl GroupSpec {
 
     /// What is wrong with the values, if anything is.
     fn fault(&self) -> Option<String> {
-        if self.members == 0 {
-            return Some("members is 0".to_owned());
+        if self.members == 0 && self.resets + self.offset_deletions == 0 {
+            return Some("members is 0, and no administrator commits for it".to_owned());
         }
         if self.members < self.static_members {
             return Some("static_members is above members".to_owned());
         }
         let is_known = |name: &&String| match self.protocol {
-            ProtocolSpec::Classic => Assignor::from_name(name).is_some(),
+            ProtocolSpec::Classic | ProtocolSpec::Mixed => Assignor::from_name(name).is_some(),
             ProtocolSpec::Consumer => ["uniform", "range"].contains(&name.as_str()),
         };
         let unknown = self.assignors.iter().find(|name| !is_known(name));
@@ -142,6 +142,7 @@ impl Scenario {
             protocol: match group.protocol {
                 ProtocolSpec::Classic => Protocol::Classic,
                 ProtocolSpec::Consumer => Protocol::Consumer,
+                ProtocolSpec::Mixed => Protocol::Mixed,
             },
             commits: match group.commit {
                 CommitSpec::After => Commits::After,
@@ -164,6 +165,12 @@ impl Scenario {
         self.groups.values().map(linger).max().unwrap_or_default()
     }
 
+    /// The longest time after which a member that is silent is out of its group.
+    pub fn longest_session(&self) -> Duration {
+        let classic_ms = self.groups.values().map(|group| group.session_timeout_ms).max();
+        Duration::from_millis(self.consumer_session_ms().max(classic_ms.unwrap_or_default()))
+    }
+
     fn consumer_session_ms(&self) -> u64 {
         let given = self.cluster.settings.get(CONSUMER_SESSION);
         given.and_then(|value| value.trim().parse().ok()).unwrap_or(CONSUMER_SESSION_MS)
@@ -173,7 +180,7 @@ impl Scenario {
     /// a part of that.
     fn patience_of(&self, group: &GroupSpec) -> Option<u64> {
         if group.protocol == ProtocolSpec::Classic {
-            // Classic members let go of what they have when a topic grows.
+            // They let go of what they have by themselves, as when a topic grows.
             return None;
         }
         let session_ms = self.consumer_session_ms();
@@ -187,7 +194,12 @@ impl Scenario {
         groups.find_map(|(name, group)| {
             let missing = group.topics.iter().find(|topic| !self.topics.contains_key(*topic));
             let missing = missing.map(|topic| format!("topics has {topic:?}, which is no topic"));
-            Some(format!("groups.{name}: {}", group.fault().or(missing)?))
+            let policy = self.cluster.settings.get(MIGRATION_POLICY);
+            let is_kept =
+                policy.is_some_and(|policy| !policy.eq_ignore_ascii_case("bidirectional"));
+            let kept = (group.protocol == ProtocolSpec::Mixed && is_kept)
+                .then(|| format!("a mixed group needs {MIGRATION_POLICY} to be bidirectional"));
+            Some(format!("groups.{name}: {}", group.fault().or(missing).or(kept)?))
         })
     }
 }

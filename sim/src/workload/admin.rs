@@ -58,6 +58,7 @@ pub(super) async fn run(mut seat: Seat) {
     let scenario = Arc::clone(&seat.work.scenario);
     for (at, group) in scenario.groups.values().enumerate() {
         tasks.extend((0..group.resets).map(|_| Task::Reset(at)));
+        tasks.extend((0..group.offset_deletions).map(|_| Task::DeleteOffsets(at)));
     }
     let seconds = u64::from(seat.work.scenario.seconds);
     let pause = seconds * 1000 / 2 / (tasks.len() as u64).max(1);
@@ -70,6 +71,10 @@ pub(super) async fn run(mut seat: Seat) {
             Task::ShortLived(number) => seat.short_lived(&client, &admin, number).await,
             Task::Ask => seat.ask(&client, &admin).await,
             Task::Reset(group) => seat.reset(&client, &admin, group).await,
+            Task::DeleteOffsets(group) => {
+                let (group, _) = seat.work.group(group);
+                seat.delete_offsets(&admin, &group).await;
+            }
         }
     }
 }
@@ -80,6 +85,7 @@ enum Task {
     ShortLived(u32),
     Ask,
     Reset(usize),
+    DeleteOffsets(usize),
 }
 
 impl Seat {

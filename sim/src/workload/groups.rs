@@ -53,6 +53,7 @@ struct State {
 pub(super) struct Groups {
     members: AtomicU32,
     writes: AtomicU32,
+    losses: AtomicU32,
     growths: Arc<()>,
     state: Mutex<State>,
 }
@@ -62,6 +63,7 @@ impl Default for Groups {
         Groups {
             members: AtomicU32::new(MEMBERS_FROM),
             writes: AtomicU32::default(),
+            losses: AtomicU32::default(),
             growths: Arc::default(),
             state: Mutex::default(),
         }
@@ -129,6 +131,16 @@ impl Work {
         if let Some(View { member, group, .. }) = view {
             self.note_group(node, &group, GroupWhat::Ended { member });
         }
+    }
+
+    /// A member was told that it is out of its group.
+    pub(super) fn note_loss(&self) {
+        self.groups.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often members were told so.
+    pub fn losses(&self) -> u32 {
+        self.groups.losses.load(Ordering::Relaxed)
     }
 
     /// Changes what client number `client` has.

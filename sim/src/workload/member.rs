@@ -3,17 +3,19 @@
 //! It writes down what it is told and what it does, in the order in which it does it. What it has
 //! processed it commits (at least once), or it processes only what is committed (at most once).
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::consumer::{ConsumerError, OffsetReset};
-use client::group::{CommitError, CommittedOffset, GroupError, Offsets};
+use client::group::{
+    AutoCommit, CommitError, CommitObserver, CommittedOffset, GroupError, GroupProtocol, Offsets,
+};
 use client::{
     Client, ClientError, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, Polled,
     Subscription, TopicPartition,
 };
-use history::{Committed, GroupWhat, Partition, What, WriteOutcome, Writer};
+use history::{Committed, GroupWhat, Partition, Protocol, What, WriteOutcome, Writer};
 use protocol::{ErrorCode, StrBytes};
 
 use super::groups::MemberPlace;
@@ -31,6 +33,8 @@ const FETCH_ONE_IN: u64 = 20;
 const WORK_MAX: u64 = 30;
 /// So long somebody waits who is not to be in the group, in milliseconds.
 const AWAY: u64 = 100;
+/// Who takes long looks this often whether it may.
+const STALL_STEP: Duration = Duration::from_millis(100);
 /// Longest time between two sessions, in milliseconds.
 const REST_MAX: u64 = 1_000;
 
@@ -101,10 +105,15 @@ impl<'a> Session<'a> {
         spec: &'a GroupSpec,
         place: MemberPlace,
     ) -> Session<'a> {
-        let config = config(seat, group, spec, place);
+        let mut config = config(seat, group, spec, place);
         let instance = config.instance_id.as_ref().map(|id| Arc::from(&**id));
         let member = seat.work.begin_session(seat.client, group);
-        seat.work.note_group(seat.node, group, GroupWhat::Began { member, instance });
+        config.commit_observer = Some(observer(seat, group, member));
+        let protocol = match config.protocol {
+            GroupProtocol::Classic => Protocol::Classic,
+            GroupProtocol::Consumer => Protocol::Consumer,
+        };
+        seat.work.note_group(seat.node, group, GroupWhat::Began { member, instance, protocol });
         let mut consumer = GroupConsumer::new(client, config);
         let topics = seat.work.scenario.topics_of(spec);
         let names = topics.iter().map(|topic| StrBytes::from(&**topic));
@@ -146,8 +155,9 @@ impl<'a> Session<'a> {
                 let (member, epoch) = (self.member, change.epoch.0);
                 let new = partitions.clone();
                 self.seat.work.change_owned(self.seat.client, |owned| owned.extend(new));
-                let untold = self.untold;
-                self.note(GroupWhat::Assigned { member, epoch, partitions, untold });
+                let (untold, now) = (self.untold, self.consumer.membership());
+                let is_leader = now.is_leader && now.epoch == change.epoch;
+                self.note(GroupWhat::Assigned { member, epoch, partitions, untold, is_leader });
                 if self.seat.dice.one_in(2) {
                     self.fetch().await;
                 }
@@ -156,7 +166,10 @@ impl<'a> Session<'a> {
                 self.owed = named(&change.partitions);
                 self.commit_rest().await;
             }
-            Ok(Polled::Lost(change)) => self.release(named(&change.partitions), true),
+            Ok(Polled::Lost(change)) => {
+                self.seat.work.note_loss();
+                self.release(named(&change.partitions), true);
+            }
             Err(error) => {
                 if self.on_error(error).await == Next::Fail {
                     return Next::Fail;
@@ -184,11 +197,19 @@ impl<'a> Session<'a> {
         if 0 < stalls && self.seat.dice.one_in(stalls) {
             let most = self.spec.poll_interval_max_ms * 2;
             let stall = self.seat.dice.spread((most / 8).max(1), most);
-            self.seat.sleep(Duration::from_millis(stall)).await;
+            self.stall(Duration::from_millis(stall)).await;
         }
         match 0 < leaves && self.seat.dice.one_in(leaves) {
             true => Next::Leave,
             false => Next::Go,
+        }
+    }
+
+    /// Takes so long, at most until everything comes to its end.
+    async fn stall(&self, time: Duration) {
+        let until = self.seat.runtime.clock.now() + time;
+        while self.seat.runtime.clock.now() < until && !self.seat.work.is_closing() {
+            self.seat.sleep(STALL_STEP.min(until.since(self.seat.runtime.clock.now()))).await;
         }
     }
 
@@ -355,11 +376,16 @@ fn config(seat: &mut Seat, group: &Arc<str>, spec: &GroupSpec, place: MemberPlac
     let base = GroupConfig::new(&**group);
     let is_static = place.number < spec.static_members;
     let instance = is_static.then(|| StrBytes::from(format!("{group}-{}", place.number)));
+    let protocol = match spec.protocol {
+        ProtocolSpec::Classic => GroupProtocol::Classic,
+        ProtocolSpec::Consumer => GroupProtocol::Consumer,
+        ProtocolSpec::Mixed => *seat.dice.pick(&[GroupProtocol::Classic, GroupProtocol::Consumer]),
+    };
     let remote = (spec.protocol == ProtocolSpec::Consumer).then(|| spec.assignors.first());
     let assignors = spec.classic_assignors();
     GroupConfig {
         instance_id: instance,
-        protocol: spec.protocol(),
+        protocol,
         assignors: if assignors.is_empty() { base.assignors } else { assignors },
         remote_assignor: remote.flatten().map(|name| StrBytes::from(name.as_str())),
         session_timeout: Duration::from_millis(spec.session_timeout_ms),
@@ -376,6 +402,41 @@ fn config(seat: &mut Seat, group: &Arc<str>, spec: &GroupSpec, place: MemberPlac
         },
         ..GroupConfig::new(&**group)
     }
+}
+
+/// Writes down the commits that the client makes by itself.
+fn observer(seat: &Seat, group: &Arc<str>, member: u32) -> CommitObserver {
+    let (work, group, node) = (Arc::clone(&seat.work), Arc::clone(group), seat.node);
+    // The number of the write, the epoch it was asked in, and whether it may be made again.
+    let open: Mutex<BTreeMap<u64, (u32, i32, bool)>> = Mutex::default();
+    CommitObserver::new(move |commit| {
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = match commit {
+            AutoCommit::Begun { number, offsets, epoch, may_repeat } => {
+                let write = work.groups.next_write();
+                open.insert(number, (write, epoch.0, may_repeat));
+                let by = Writer::Member { member, epoch: epoch.0 };
+                let offsets =
+                    offsets.iter().map(|(at, it)| (partition_of(at), Some(committed(it))));
+                GroupWhat::Write { write, by, offsets: offsets.collect(), may_repeat }
+            }
+            AutoCommit::Ended { number, outcome, epoch } => {
+                let Some((write, asked, may_repeat)) = open.remove(&number) else { return };
+                let outcome = match outcome {
+                    Ok(()) => WriteOutcome::Done,
+                    Err(error @ (CommitError::NotMember(_) | CommitError::Rebalancing))
+                        if !may_repeat =>
+                    {
+                        WriteOutcome::Refused { error: text_of(&error) }
+                    }
+                    Err(error) => WriteOutcome::Unknown { error: text_of(&error) },
+                };
+                let epoch = if asked <= epoch.0 { epoch.0 } else { EPOCH_UNKNOWN };
+                GroupWhat::Written { write, outcome, epoch }
+            }
+        };
+        work.note_group(node, &group, what);
+    })
 }
 
 /// How a commit ended. One that was refused for what its member is was refused as a whole; of one that

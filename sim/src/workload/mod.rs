@@ -382,7 +382,8 @@ fn roles(scenario: &Scenario) -> Vec<Role> {
         .flat_map(|(promise, count)| (0..*count).map(|_| Role::Produce(*promise)))
         .collect();
     roles.extend((0..work.readers).map(Role::Read));
-    let resets: u32 = scenario.groups.values().map(|group| group.resets).sum();
+    let of_group = |group: &GroupSpec| group.resets + group.offset_deletions;
+    let resets: u32 = scenario.groups.values().map(of_group).sum();
     if work.trims + work.short_lived_topics + work.admin_requests + resets > 0 {
         roles.push(Role::Administer);
     }

@@ -1,12 +1,13 @@
-//! The administrator of groups: sends all members of a group away, sets its offsets or deletes it, and
-//! lets them come back.
+//! The administrator of groups: sends all members of a group away, sets its offsets, deletes some of
+//! them or the group, and lets them come back; deletes offsets while members are there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::admin::PerItem;
 use client::group::{CommittedOffset, Offsets};
-use client::{Admin, Client, ClientError, IsolationLevel, OffsetSpec};
+use client::{Admin, Client, ClientError, IsolationLevel, OffsetSpec, TopicPartition};
 use history::{GroupWhat, Partition, WriteOutcome, Writer};
 use model::Offset;
 use protocol::{ErrorCode, StrBytes};
@@ -32,16 +33,58 @@ impl Seat {
             // A static member does not say that it goes.
             self.sleep(Duration::from_millis(spec.session_timeout_ms + 200)).await;
         }
-        match self.dice.one_in(3) {
-            true => self.delete_group(admin, &group).await,
-            false => self.set_offsets(client, admin, &group).await,
+        match self.dice.range(0, 6) {
+            0..2 => self.delete_group(admin, &group).await,
+            2 => self.delete_offsets(admin, &group).await,
+            _ => self.set_offsets(client, admin, &group).await,
         }
+        self.look_at_offsets(admin, &group).await;
         work.groups.open(&group);
     }
 
+    /// Deletes some offsets, of topics that members read and of others.
+    pub(super) async fn delete_offsets(&mut self, admin: &Admin, group: &Arc<str>) {
+        let mut chosen = self.work.partitions();
+        chosen.retain(|_| self.dice.one_in(2));
+        let mut writes = BTreeMap::new();
+        for partition in &chosen {
+            let noted = vec![(partition.clone(), None)];
+            let write = self.note_write(group, Writer::Admin, noted);
+            writes.insert(topic_partition(partition), write);
+        }
+        if writes.is_empty() {
+            return;
+        }
+        let wanted = writes.keys().cloned().collect();
+        let answers = admin.delete_group_offsets(&StrBytes::from(&**group), &wanted).await;
+        let fits = [
+            ErrorCode::GroupSubscribedToTopic,
+            ErrorCode::GroupIdNotFound,
+            // Nobody knows yet what its members read.
+            ErrorCode::NonEmptyGroup,
+        ];
+        self.note_all_written(group, writes, "OffsetDelete", &answers, &fits);
+        self.look_at_offsets(admin, group).await;
+    }
+
+    /// Asks where the group stands.
+    async fn look_at_offsets(&self, admin: &Admin, group: &Arc<str>) {
+        let partitions = self.work.partitions();
+        let wanted = partitions.iter().map(topic_partition).collect();
+        let asked = self.work.world.now();
+        let id = StrBytes::from(&**group);
+        match admin.list_group_offsets(&id, Some(&wanted), true).await {
+            Ok(found) => {
+                let value = |at: &Partition| found.get(&topic_partition(at)).map(committed);
+                let offsets = partitions.iter().map(|at| (at.clone(), value(at))).collect();
+                self.work.note_group(self.node, group, GroupWhat::Fetched { asked, offsets });
+            }
+            Err(error) => self.note_failure(&format!("OffsetFetch of {group}"), &error, &[]),
+        }
+    }
+
     async fn delete_group(&mut self, admin: &Admin, group: &Arc<str>) {
-        let spec = &self.work.scenario.groups[&**group];
-        let offsets = self.work.partitions_of(spec).into_iter().map(|at| (at, None)).collect();
+        let offsets = self.work.partitions().into_iter().map(|at| (at, None)).collect();
         let write = self.note_write(group, Writer::Deletion, offsets);
         let answers = admin.delete_groups([StrBytes::from(&**group)]).await;
         let Some(answer) = answers.into_values().next() else { return };
@@ -51,8 +94,7 @@ impl Seat {
 
     /// Sets some offsets to drawn ones, each anywhere in its log.
     async fn set_offsets(&mut self, client: &Client, admin: &Admin, group: &Arc<str>) {
-        let spec = &self.work.scenario.groups[&**group];
-        let partitions = self.work.partitions_of(spec);
+        let partitions = self.work.partitions();
         let specs = partitions.iter().map(|at| (topic_partition(at), OffsetSpec::Latest)).collect();
         let ends = client.list_offsets(&specs, IsolationLevel::ReadUncommitted).await;
         let mut offsets = Offsets::new();
@@ -73,12 +115,24 @@ impl Seat {
         }
         let answers = admin.alter_group_offsets(&StrBytes::from(&**group), &offsets).await;
         let fits = [ErrorCode::UnknownMemberId];
+        self.note_all_written(group, writes, "OffsetCommit of an admin", &answers, &fits);
+    }
+
+    /// What a request of many writes was answered with.
+    fn note_all_written(
+        &self,
+        group: &Arc<str>,
+        writes: BTreeMap<TopicPartition, u32>,
+        request: &str,
+        answers: &Result<PerItem<TopicPartition, ()>, ClientError>,
+        fits: &[ErrorCode],
+    ) {
         for (at, write) in writes {
-            let answer = match &answers {
+            let answer = match answers {
                 Ok(answers) => answers.get(&at).cloned().unwrap_or(Ok(())),
                 Err(error) => Err(error.clone()),
             };
-            self.note_written(group, write, "OffsetCommit of an admin", answer, &fits);
+            self.note_written(group, write, request, answer, fits);
         }
     }
 

@@ -17,6 +17,10 @@ pub enum Protocol {
     Classic,
     /// ConsumerGroupHeartbeat (KIP-848): each member is at an epoch of its own.
     Consumer,
+    /// Each session chooses, and the group changes with who is in it. Generations go on as epochs and
+    /// epochs as generations, but in an empty group that somebody of the other kind joins: it begins
+    /// anew, with its offsets.
+    Mixed,
 }
 
 /// When members commit what they read.
@@ -27,8 +31,7 @@ pub enum Commits {
     After,
     /// Before it is processed, and only what was committed is: at most once.
     Before,
-    /// The client does so by itself, after it was handed out and before the next poll: at least
-    /// once. The history knows none of these commits.
+    /// The client does so by itself, at a later poll than the one that handed it out: at least once.
     Auto,
 }
 
@@ -43,7 +46,7 @@ pub struct GroupRules {
     pub topics: BTreeSet<Arc<str>>,
     /// So long after nobody had told a member to let go of a partition, nobody else can have it yet:
     /// the shortest time after which a coordinator gives a member up, less what a request of it may
-    /// take, in nanoseconds; `None` where members let go of partitions by themselves.
+    /// take, in nanoseconds; `None` for not to be judged. Classic members let go by themselves.
     pub patience_nanos: Option<u64>,
     /// So long an empty group keeps its offsets; `None` for longer than any run.
     pub retention_ms: Option<u64>,
@@ -102,6 +105,8 @@ pub enum GroupWhat {
         member: u32,
         /// `group.instance.id`: all sessions with it are one member.
         instance: Option<Arc<str>>,
+        /// How it talks: never [`Protocol::Mixed`].
+        protocol: Protocol,
     },
     /// A member was told that partitions are its own now, besides those that are so already.
     Assigned {
@@ -113,6 +118,8 @@ pub enum GroupWhat {
         partitions: Vec<Partition>,
         /// Nothing waited to be told before: what is told now is not older.
         untold: u64,
+        /// It leads the generation, which is therefore a classic one: all members are in it.
+        is_leader: bool,
     },
     /// A member has let go of partitions, and says so from now on.
     Released {

@@ -8,11 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{GroupRules, GroupWhat, Moment, WriteOutcome, Writer};
+use super::{GroupRules, GroupWhat, Moment, Protocol, WriteOutcome, Writer};
 use crate::clock::Clocks;
 use crate::index::Span;
 use crate::rules::ANSWER_NANOS_MAX;
-use crate::{History, What};
+use crate::{History, Partition, What};
 
 const NANOS_PER_MS: u64 = 1_000_000;
 /// Times of offsets and of brokers are whole milliseconds.
@@ -26,8 +26,10 @@ pub(super) struct Life {
     bare: Vec<Span>,
     /// When a loss of power may have taken what the coordinator wrote.
     losses: Vec<u64>,
-    /// When one member was in the group for certain.
-    stays: Vec<Span>,
+    /// When one member was in the group for certain, and which.
+    stays: Vec<(u32, Span)>,
+    /// When somebody was, one or the other.
+    held: Vec<Span>,
     retention_ms: Option<u64>,
     /// The most that a broker's clock was ahead of another, by when.
     clocks: Clocks,
@@ -45,11 +47,13 @@ impl Life {
             _ => None,
         });
         let deletions = deletions(events);
+        let stays = stays(events, rules.protocol);
         Life {
             bare: bare(events, &deletions),
             deletions,
             losses: losses.collect(),
-            stays: stays(events),
+            held: held(&stays),
+            stays,
             retention_ms: rules.retention_ms,
             clocks: clocks.clone(),
         }
@@ -68,8 +72,25 @@ impl Life {
         let mut bare = self.bare.iter().filter(touches);
         bare.any(|bare| {
             let (from, until) = (bare.from.max(span.from), bare.until.min(span.until));
-            !self.stays.iter().any(|stay| stay.from <= from && until <= stay.until)
+            !self.is_held(Span { from, until })
         })
+    }
+
+    /// Whether two members were in the group when they were told something, and somebody was all the
+    /// time between. What they were told came about before, and each has been in it since then: so
+    /// the group was not empty between the two either.
+    pub(super) fn is_joined(&self, one: (u32, u64), other: (u32, u64)) -> bool {
+        let is_in = |(member, at): (u32, u64)| {
+            let mut of_member = self.stays.iter().filter(|(who, _)| *who == member);
+            of_member.any(|(_, stay)| stay.from <= at && at <= stay.until)
+        };
+        let between = Span { from: one.1.min(other.1), until: one.1.max(other.1) };
+        is_in(one) && is_in(other) && self.is_held(between)
+    }
+
+    /// Whether the group had members all the time.
+    pub(super) fn is_held(&self, span: Span) -> bool {
+        self.held.iter().any(|held| held.from <= span.from && span.until <= held.until)
     }
 
     /// Whether no offset can go between two moments but for a write.
@@ -83,9 +104,7 @@ impl Life {
         let until = span.until.min(u64::MAX / 2);
         let passed = (until - span.from.min(until)) / NANOS_PER_MS;
         let shown = passed.saturating_add(self.clocks.spread_ms(until)).saturating_add(ROUNDING_MS);
-        let is_long = retention_ms <= shown;
-        let stays = |stay: &Span| stay.from <= span.from && span.until <= stay.until;
-        is_long && !self.stays.iter().any(stays)
+        retention_ms <= shown && !self.is_held(span)
     }
 }
 
@@ -113,13 +132,21 @@ fn deletions(events: &[Moment<'_>]) -> Vec<Span> {
     spans
 }
 
-/// From the begin, and from every deletion, to the next time that somebody heard of an offset.
+/// From the begin, and from every deletion of the group or of offsets, to the next time that somebody heard of an offset.
 fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
     let mut deleting = BTreeSet::new();
+    let mut begins = vec![0];
     let mut heard = Vec::new();
     for moment in events {
         match moment.what {
             GroupWhat::Write { write, by: Writer::Deletion, .. } => _ = deleting.insert(*write),
+            GroupWhat::Write { write, offsets, .. }
+                if offsets.iter().any(|(_, at)| at.is_none()) =>
+            {
+                // It may have been the last one.
+                deleting.insert(*write);
+                begins.push(moment.at);
+            }
             GroupWhat::Written { write, outcome: WriteOutcome::Done, .. }
                 if !deleting.contains(write) =>
             {
@@ -131,23 +158,35 @@ fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
             _ => {}
         }
     }
-    let begins = deletions.iter().map(|deletion| deletion.from).chain([0]);
+    begins.extend(deletions.iter().map(|deletion| deletion.from));
     let until = |from: u64| heard.iter().copied().find(|at| from < *at).unwrap_or(u64::MAX);
-    begins.map(|from| Span { from, until: until(from) }).collect()
+    begins.into_iter().map(|from| Span { from, until: until(from) }).collect()
 }
 
-fn stays(events: &[Moment<'_>]) -> Vec<Span> {
+/// From an assignment to the last commit that was accepted. Who has nothing is not told that it was out
+/// meanwhile: in a group that begins anew when it is empty it may have been.
+fn stays(events: &[Moment<'_>], protocol: Protocol) -> Vec<(u32, Span)> {
+    let mut owned: BTreeMap<u32, BTreeSet<&Partition>> = BTreeMap::new();
     let mut since: BTreeMap<u32, u64> = BTreeMap::new();
     let mut asked: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
     let mut stays: BTreeMap<(u32, u64), u64> = BTreeMap::new();
     for moment in events {
         match moment.what {
-            GroupWhat::Assigned { member, .. } => {
-                since.entry(*member).or_insert(moment.at);
+            GroupWhat::Assigned { member, partitions, .. } => {
+                let owned = owned.entry(*member).or_default();
+                owned.extend(partitions);
+                if protocol != Protocol::Mixed || !owned.is_empty() {
+                    since.entry(*member).or_insert(moment.at);
+                }
             }
-            GroupWhat::Released { member, is_lost: true, .. } | GroupWhat::Ended { member } => {
-                since.remove(member);
+            GroupWhat::Released { member, partitions, is_lost, .. } => {
+                let owned = owned.entry(*member).or_default();
+                owned.retain(|at| !partitions.contains(at));
+                if *is_lost || (protocol == Protocol::Mixed && owned.is_empty()) {
+                    since.remove(member);
+                }
             }
+            GroupWhat::Ended { member } => _ = since.remove(member),
             GroupWhat::Write { write, by: Writer::Member { member, .. }, .. } => {
                 asked.insert(*write, (*member, moment.at));
             }
@@ -161,5 +200,19 @@ fn stays(events: &[Moment<'_>]) -> Vec<Span> {
             _ => {}
         }
     }
-    stays.into_iter().map(|((_, from), until)| Span { from, until }).collect()
+    stays.into_iter().map(|((member, from), until)| (member, Span { from, until })).collect()
+}
+
+/// What all stays cover together.
+fn held(stays: &[(u32, Span)]) -> Vec<Span> {
+    let mut spans: Vec<Span> = stays.iter().map(|(_, stay)| *stay).collect();
+    spans.sort_by_key(|span| span.from);
+    let mut held: Vec<Span> = Vec::new();
+    for span in spans {
+        match held.last_mut() {
+            Some(last) if span.from <= last.until => last.until = last.until.max(span.until),
+            _ => held.push(span),
+        }
+    }
+    held
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Commits, Committed, GroupCase, GroupWhat, WriteOutcome};
+use super::{Committed, GroupCase, GroupWhat, WriteOutcome, Writer};
 use crate::anomaly::seconds;
 use crate::index::Span;
 use crate::rules::ANSWER_NANOS_MAX;
@@ -25,6 +25,8 @@ struct Write<'a> {
     /// It has happened by then for the last time, or does not happen any more.
     until: u64,
     is_refused: bool,
+    /// The group goes with it.
+    is_of_group: bool,
 }
 
 /// A read of one partition.
@@ -48,28 +50,25 @@ type Writes<'a> = BTreeMap<&'a Partition, Vec<Write<'a>>>;
 
 /// Nothing was ever written.
 const NOTHING: Write<'static> =
-    Write { value: None, asked: 0, done: Some(0), until: 0, is_refused: false };
+    Write { value: None, asked: 0, done: Some(0), until: 0, is_refused: false, is_of_group: true };
 
 pub(super) fn check(case: &GroupCase<'_>, is_ended: bool, verdict: &mut Verdict) {
     let writes = writes(case);
     let none = Vec::new();
-    let mut known: BTreeMap<&Partition, Read<'_>> = BTreeMap::new();
     for (partition, read) in reads(case) {
         if !case.is_judged(partition, read.at) {
             continue;
         }
         let of_partition = writes.get(partition).unwrap_or(&none);
-        let found = match case.rules.commits {
-            Commits::Auto => vanished(case, partition, &mut known, read, of_partition),
-            Commits::After | Commits::Before => judge(case, partition, read, of_partition),
-        };
-        verdict.violations.extend(found);
+        verdict.violations.extend(judge(case, partition, read, of_partition));
         if is_ended {
             verdict.violations.extend(beyond(case, partition, read));
         }
     }
-    if case.rules.commits == Commits::Auto {
-        return;
+    for (partition, write) in
+        writes.iter().flat_map(|(at, all)| all.iter().map(move |it| (*at, it)))
+    {
+        verdict.violations.extend(taken_away(case, partition, write));
     }
     for (partition, start) in starts(case) {
         if case.is_judged(partition, start.at) {
@@ -88,7 +87,7 @@ fn writes<'a>(case: &GroupCase<'a>) -> Writes<'a> {
     }
     let mut writes = Writes::new();
     for moment in &case.events {
-        let GroupWhat::Write { write, offsets, may_repeat, .. } = moment.what else { continue };
+        let GroupWhat::Write { write, by, offsets, may_repeat } = moment.what else { continue };
         let end = ends.get(write).copied();
         let done = end.and_then(|(at, outcome)| (*outcome == WriteOutcome::Done).then_some(at));
         let is_refused = matches!(end, Some((_, WriteOutcome::Refused { .. })));
@@ -97,8 +96,10 @@ fn writes<'a>(case: &GroupCase<'a>) -> Writes<'a> {
             Some(at) => at,
             None => u64::MAX,
         };
+        let (asked, is_of_group) = (moment.at, *by == Writer::Deletion);
         for (partition, value) in offsets {
-            let write = Write { value: value.as_ref(), asked: moment.at, done, until, is_refused };
+            let value = value.as_ref();
+            let write = Write { value, asked, done, until, is_refused, is_of_group };
             writes.entry(partition).or_default().push(write);
         }
     }
@@ -177,28 +178,15 @@ fn expected(last: Option<&Write<'_>>) -> String {
     }
 }
 
-/// Of commits that nobody writes down only so much is known: what was said to be there does not
-/// vanish.
-fn vanished<'a>(
-    case: &GroupCase<'_>,
-    partition: &'a Partition,
-    known: &mut BTreeMap<&'a Partition, Read<'a>>,
-    read: Read<'a>,
-    writes: &[Write<'_>],
-) -> Option<Violation> {
-    let before = known.get(partition).copied().filter(|before| before.at < read.asked);
-    if read.value.is_some() {
-        known.insert(partition, read);
+/// Where a member reads nobody deletes an offset (GROUP_SUBSCRIBED_TO_TOPIC).
+fn taken_away(case: &GroupCase<'_>, partition: &Partition, write: &Write<'_>) -> Option<Violation> {
+    let until = write.done.filter(|_| write.value.is_none() && !write.is_of_group)?;
+    let is_read = case.rules.topics.contains(&partition.topic);
+    if !is_read || !case.life.is_held(Span { from: write.asked, until }) {
         return None;
     }
-    let before = before?;
-    let is_deleted = writes.iter().any(|write| write.value.is_none() && !write.is_refused);
-    let span = Span { from: before.asked, until: read.at };
-    if is_deleted || !case.life.keeps_offsets(span) {
-        return None;
-    }
-    let was = told(before.value);
-    let text = format!("{was} at {}, and nothing at {}", seconds(before.at), seconds(read.at));
+    let until = seconds(until);
+    let text = format!("it was deleted by {until}, and the group had members that read it");
     Some(case.violation(Anomaly::CommitLost, partition, None, text))
 }
 

@@ -5,6 +5,10 @@
 //! that were told so with one generation or epoch; one whose commit is accepted though it was asked
 //! for after another was told of a later one, without its having let go; and one that lets go because
 //! it was told to, too late for who has it, and too early to have been given up.
+//!
+//! A group whose sessions speak both protocols keeps its epochs when it changes, and one that nobody is
+//! in loses them then. So two claims in it are held against each other when both members were in
+//! the group when they were told, and it was never empty between.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +32,7 @@ struct Claim {
 struct Session<'a> {
     began: u64,
     instance: Option<&'a str>,
+    protocol: Protocol,
     /// What it has, since when.
     owned: BTreeMap<&'a Partition, Claim>,
 }
@@ -51,22 +56,25 @@ struct Owners<'a> {
     asked: BTreeMap<u32, Asked<'a>>,
     /// Pairs that were told of.
     told: BTreeSet<(u32, u32)>,
-    /// The highest generation that a member was told, and when.
-    newest: Vec<Claim>,
+    /// The generations that all members are in, each when somebody was told of it.
+    generations: Vec<Claim>,
 }
 
 pub(super) fn check(case: &GroupCase<'_>, verdict: &mut Verdict) {
     let mut owners = Owners::default();
     for moment in &case.events {
         match moment.what {
-            GroupWhat::Began { member, instance } => {
-                let instance = instance.as_deref();
-                let session = Session { began: moment.at, instance, ..Session::default() };
+            GroupWhat::Began { member, instance, protocol } => {
+                let (began, instance, protocol) = (moment.at, instance.as_deref(), *protocol);
+                let session = Session { began, instance, protocol, owned: BTreeMap::new() };
                 owners.sessions.insert(*member, session);
             }
-            GroupWhat::Assigned { member, epoch, partitions, untold } => {
+            GroupWhat::Assigned { member, epoch, partitions, untold, is_leader } => {
                 let (member, epoch, from) = (*member, *epoch, *untold);
                 let claim = Claim { member, epoch, from, at: moment.at };
+                if *is_leader || case.rules.protocol == Protocol::Classic {
+                    owners.note_generation(claim);
+                }
                 verdict.violations.extend(owners.assign(case, claim, partitions));
             }
             GroupWhat::Released { member, partitions, is_lost, untold } => {
@@ -110,9 +118,6 @@ impl<'a> Owners<'a> {
             self.claims.entry(partition).or_default().push(claim);
         }
         let owned: Vec<&Partition> = session.owned.keys().copied().collect();
-        if self.newest.last().is_none_or(|newest| newest.epoch < claim.epoch) {
-            self.newest.push(claim);
-        }
         let mut violations = Vec::new();
         for partition in owned {
             let first = *self.by_epoch.entry((partition, claim.epoch)).or_insert(claim);
@@ -131,6 +136,13 @@ impl<'a> Owners<'a> {
         violations
     }
 
+    /// A generation that all members are in: who is told first is enough.
+    fn note_generation(&mut self, claim: Claim) {
+        if self.generations.last().is_none_or(|last| last.epoch != claim.epoch) {
+            self.generations.push(claim);
+        }
+    }
+
     /// A member lets go because it was told to: until then, or until it was given up, nobody else
     /// may have what it lets go of.
     fn release(
@@ -141,6 +153,9 @@ impl<'a> Owners<'a> {
         until: u64,
     ) -> Option<Violation> {
         let session = self.sessions.get(&member)?;
+        if session.protocol == Protocol::Classic {
+            return None;
+        }
         let early = |partition: &Partition| {
             let own = *session.owned.get(partition)?;
             let later = self.claims.get(partition)?.iter().find(|later| {
@@ -171,7 +186,11 @@ impl<'a> Owners<'a> {
         let from = first.began.min(second.began);
         let until = one.at.max(other.at);
         let told = Span { from: from.max(one.from.min(other.from)), until };
-        !is_one && case.life.is_one(Span { from, until }) && !case.life.may_be_bare(told)
+        let is_joined = || case.life.is_joined((one.member, one.at), (other.member, other.at));
+        !is_one
+            && case.life.is_one(Span { from, until })
+            && !case.life.may_be_bare(told)
+            && (case.rules.protocol != Protocol::Mixed || is_joined())
     }
 
     fn ask(
@@ -198,12 +217,14 @@ impl<'a> Owners<'a> {
             Some((*partition, *later))
         });
         let outdated = || {
-            let newest = self.newest.iter().find(|newest| {
-                epoch < newest.epoch && newest.at < asked.at && newest.member != asked.member
-            })?;
             let (partition, own) = *asked.owned.first()?;
-            let is_one = self.are_two(case, own, *newest);
-            (case.rules.protocol == Protocol::Classic && is_one).then_some((partition, *newest))
+            let newer = self.generations.iter().find(|newer| {
+                epoch < newer.epoch
+                    && newer.at < asked.at
+                    && newer.member != asked.member
+                    && self.are_two(case, own, **newer)
+            });
+            Some((partition, *newer?))
         };
         let (partition, later) = taken.or_else(outdated)?;
         let text = format!(

@@ -1,5 +1,8 @@
 //! Groups: who owns, what is committed, how often records are processed.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use history::{Commits, GroupRules, Protocol, Rules};
 
 use crate::script::Script;
@@ -119,6 +122,59 @@ fn a_commit_is_of_the_generation_that_the_group_is_in() {
 }
 
 #[test]
+fn a_mixed_group_keeps_its_epochs_while_somebody_is_in_it() {
+    let rules = GroupRules { protocol: Protocol::Mixed, ..GroupRules::default() };
+    let check = |lines: &str, expected: &[&str]| {
+        let lines = format!("{SET} began 1, began 2 consumer, began 3, {lines}, stored 0 0");
+        check_with(rules.clone(), &lines, expected);
+    };
+    let stays = |member: u32, write: u32| format!("commit {write} {member} 4 0, done {write} 9");
+    let (first, second) = (stays(1, 1), stays(2, 2));
+    // Both were in it, told of one epoch.
+    check(&format!("assign 1 4, assign 2 4, {first}, {second}"), &["two-owners"]);
+    check(&format!("assign 1 4, {first}, assign 2 5, {second}"), &[]);
+    // It may have been empty between: the first one says nothing any more.
+    check(&format!("assign 1 4, assign 2 4, {second}"), &[]);
+    check(&format!("assign 1 4, {first}, lost 1, assign 2 4, {second}"), &[]);
+    // The third one was in it all the time.
+    let third = stays(3, 3);
+    let held = format!("assign 3 3, assign 1 4, {first}, lost 1, assign 2 4, {second}, {third}");
+    check(&held, &["two-owners", "fenced-commit"]);
+    // Who let go of everything may be out without being told.
+    let gap = format!("assign 3 3, assign 1 4, {first}, lost 1, release 3, assign 3 4 none,");
+    check(&format!("{gap} assign 2 4, {second}, {third}"), &[]);
+}
+
+#[test]
+fn who_was_replaced_in_the_other_protocol_commits_nothing() {
+    let rules = GroupRules { protocol: Protocol::Mixed, ..GroupRules::default() };
+    let check = |lines: &str, expected: &[&str]| {
+        let lines = format!("{SET} began 1, began 2 consumer, began 3, {lines}, stored 0 0");
+        check_with(rules.clone(), &lines, expected);
+    };
+    let late = "commit 8 1 4 3, done 8 4, commit 9 2 5 0, done 9 5, commit 10 3 5 0, done 10 5";
+    check(&format!("assign 1 4, assign 2 5, {late}"), &["fenced-commit"]);
+    // Nobody knows of a generation that all are in.
+    check(&format!("assign 1 4, assign 3 5 none, {late}"), &[]);
+    // There is one, and the leader of it got nothing new.
+    check(&format!("assign 3 4 none, assign 1 4, assign 3 5 leads, {late}"), &["fenced-commit"]);
+}
+
+#[test]
+fn a_consumer_of_a_mixed_group_is_waited_for() {
+    let patience_nanos = Some(3_000_000_000);
+    let rules = GroupRules { protocol: Protocol::Mixed, patience_nanos, ..GroupRules::default() };
+    let check = |began: &str, expected: &[&str]| {
+        let taken = "wait 9, assign 1 4, wait 9, assign 2 5, commit 7 1 4 0, refused 7,";
+        let stays = "commit 8 1 4 0, done 8 4, commit 9 2 5 0, done 9 5, release 1 1";
+        let lines = format!("{SET} {began}, began 2, {taken} {stays}, stored 0 0");
+        check_with(rules.clone(), &lines, expected);
+    };
+    check("began 1 consumer", &["two-owners", "fenced-commit"]);
+    check("began 1", &["fenced-commit"]);
+}
+
+#[test]
 fn what_is_committed_stays() {
     let two = "began 1, assign 1 4, commit 7 1 4 3, done 7 4, commit 8 1 4 5, done 8 4,";
     let check = |lines: &str, expected: &[&str]| {
@@ -139,6 +195,26 @@ fn what_is_committed_stays() {
     check("drop 9, done 9, fetched none", &[]);
     check("drop 9, done 9, fetched 5:8", &["commit-lost"]);
     check("drop 9, unknown 9, fetched 5:8, fetched none", &[]);
+}
+
+#[test]
+fn an_offset_is_deleted_where_nobody_reads() {
+    let topics = BTreeSet::from([Arc::from("orders")]);
+    let rules = GroupRules { topics, ..GroupRules::default() };
+    let check = |lines: &str, expected: &[&str]| {
+        check_with(rules.clone(), &format!("{lines}, {ENDED}"), expected);
+    };
+    check("set 7 3, done 7, forget 8, done 8, fetched none", &[]);
+    check("set 7 3, done 7, forget 8, done 8, fetched 3:7", &["commit-lost"]);
+    check("set 7 3, done 7, forget 8, unknown 8, fetched 3:7, fetched none", &[]);
+    check("set 7 3, done 7, forget 8, done 8, set 9 2, done 9, fetched none", &["commit-lost"]);
+    let reads = "began 1, assign 1 4, commit 7 1 4 3, done 7 4,";
+    check(&format!("{reads} end 1, forget 8, done 8"), &[]);
+    check(&format!("{reads} forget 8, unknown 8, commit 9 1 4 3, done 9 4"), &[]);
+    check(&format!("{reads} forget 8, done 8, commit 9 1 4 3, done 9 4"), &["commit-lost"]);
+    // Without its last offset an empty group goes, and begins anew.
+    let gone = "began 1, assign 1 1, commit 7 1 1 3, done 7 1, end 1, forget 8, done 8,";
+    check(&format!("{gone} began 2, assign 2 1"), &[]);
 }
 
 #[test]
@@ -225,9 +301,10 @@ fn what_is_committed_was_processed() {
     check("set 7 2, done 7, fetched 2:7", &[]);
     check("set 7 1, done 7, set 8 2, done 8, fetched 2:8", &[]);
     let automatic = |lines: &str, expected: &[&str]| check_records(Commits::Auto, lines, expected);
-    automatic("process 1 0 1, fetched 2:7", &[]);
-    automatic("process 1 0, fetched 2:7", &["unprocessed"]);
-    automatic("process 1 0 1, fetched 2:7, fetched none", &["commit-lost"]);
+    automatic(&format!("process 1 0 1, {committed}"), &[]);
+    automatic(&format!("process 1 0, {committed}"), &["unprocessed"]);
+    automatic(&format!("process 1 0 1, {committed}, fetched none"), &["commit-lost"]);
+    automatic("process 1 0 1, fetched 2:7", &["commit-altered"]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use history::{
     Committed, Content, Event, GroupEvent, GroupRules, GroupWhat, History, Outcome, Partition,
-    Producer, Promise, RecordId, Rules, Seen, Stored, Verdict, What, WriteOutcome, Writer,
+    Producer, Promise, Protocol, RecordId, Rules, Seen, Stored, Verdict, What, WriteOutcome,
+    Writer,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -133,9 +134,10 @@ impl Script {
         })
     }
 
-    /// What happens in the group `g`: `began M [INSTANCE]`, `assign M EPOCH [none]`, `release M [UNTOLD]`,
+    /// What happens in the group `g`: `began M [INSTANCE]`, of a mixed one `began M [consumer]`, `assign
+    /// M EPOCH [none] [leads]`, `release M [UNTOLD]`,
     /// `lost M`, `end M`; `commit W M EPOCH OFFSET` is the write number W, `recommit …` one that may
-    /// be sent twice, `set W OFFSET` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
+    /// be sent twice, `set W OFFSET`, `forget W` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
     /// `unknown W`; `fetched OFFSET:W` tells what W wrote there, `fetched none` nothing;
     /// `process M OFFSET…`.
     fn of_group(&self, words: &[&str]) -> Option<What> {
@@ -158,13 +160,21 @@ impl Script {
         };
         let what = match words[0] {
             "began" => {
-                let instance = words.get(2).map(|name| Arc::from(*name));
-                GroupWhat::Began { member: member(), instance }
+                let own = self.group.as_ref().map_or(Protocol::Classic, |group| group.protocol);
+                let protocol = match (own, words.get(2)) {
+                    (Protocol::Mixed, Some(&"consumer")) => Protocol::Consumer,
+                    (Protocol::Mixed, _) => Protocol::Classic,
+                    (own, _) => own,
+                };
+                let instance = words.get(2).filter(|_| own != Protocol::Mixed);
+                let instance = instance.map(|name| Arc::from(*name));
+                GroupWhat::Began { member: member(), instance, protocol }
             }
             "assign" => {
-                let partitions = if words.len() < 4 { partitions } else { Vec::new() };
-                let (epoch, untold) = (number(words[2]), self.at);
-                GroupWhat::Assigned { member: member(), epoch, partitions, untold }
+                let has = |word: &str| words[3..].contains(&word);
+                let partitions = if has("none") { Vec::new() } else { partitions };
+                let (epoch, untold, is_leader) = (number(words[2]), self.at, has("leads"));
+                GroupWhat::Assigned { member: member(), epoch, partitions, untold, is_leader }
             }
             "release" => {
                 let untold = words.get(2).map_or(0, |ago| self.at - number::<u64>(ago) * SECOND);
@@ -179,6 +189,7 @@ impl Script {
                 write(by, value(words[1], words[4]), words[0] == "recommit")
             }
             "set" => write(Writer::Admin, value(words[1], words[2]), false),
+            "forget" => write(Writer::Admin, vec![(partition(), None)], false),
             "drop" => write(Writer::Deletion, vec![(partition(), None)], false),
             "done" => written(WriteOutcome::Done),
             "refused" => written(WriteOutcome::Refused { error: error() }),

@@ -1,5 +1,6 @@
 //! A rude client: frames that are none, requests that stop half way, batches that no log may take,
-//! an idempotent producer that repeats, jumps and comes back from an older epoch; and old versions.
+//! an idempotent producer that repeats, jumps and comes back from an older epoch; old versions; and
+//! strangers in groups.
 //!
 //! Each act draws from a stream of its own and runs beside the others. Whatever it does, the broker
 //! answers or closes, and the answer fits the act: what does is said in one table for each kind of
@@ -9,6 +10,7 @@
 
 mod batches;
 mod frames;
+mod groups;
 mod old;
 mod sequences;
 mod wire;
@@ -68,11 +70,13 @@ impl Act {
     }
 
     async fn play(mut self) {
-        match self.seat.dice.range(0, 10) {
+        let acts = if self.seat.work.scenario.groups.is_empty() { 10 } else { 14 };
+        match self.seat.dice.range(0, acts) {
             0..4 => self.rude_frame().await,
             4..7 => self.odd_batch().await,
             7..9 => self.odd_sequence().await,
-            _ => self.old_version().await,
+            9 => self.old_version().await,
+            _ => self.odd_group().await,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::StrBytes;
 
 use super::assignor::Assignor;
+use super::observer::CommitObserver;
 use crate::consumer::ConsumerConfig;
 
 /// How members and coordinator talk (`group.protocol`).
@@ -40,6 +41,8 @@ pub struct GroupConfig {
     pub poll_interval_max: Duration,
     /// `auto.commit.interval.ms`; `None` stands for `enable.auto.commit=false`.
     pub auto_commit: Option<Duration>,
+    /// Hears of these commits.
+    pub commit_observer: Option<CommitObserver>,
     /// How records are fetched, and where to start without a committed offset.
     pub consumer: ConsumerConfig,
 }
@@ -57,6 +60,7 @@ impl GroupConfig {
             heartbeat_interval: Duration::from_secs(3),
             poll_interval_max: Duration::from_secs(300),
             auto_commit: Some(Duration::from_secs(5)),
+            commit_observer: None,
             consumer: ConsumerConfig::default(),
         }
     }

@@ -18,6 +18,7 @@ mod commit;
 mod config;
 mod error;
 mod member;
+mod observer;
 pub(crate) mod offsets;
 mod shared;
 mod subscription;
@@ -40,12 +41,14 @@ pub use commit::{Offsets, PendingCommit};
 pub use config::{GroupConfig, GroupProtocol};
 pub use error::{CommitError, GroupError};
 pub use member::{Change, MemberEpoch, MemberState, Membership};
+pub use observer::{AutoCommit, CommitObserver};
 pub use offsets::CommittedOffset;
 pub use subscription::{Subscription, TopicFilter};
 pub(crate) use task::leave_in;
 
 use self::commit::Committer;
 use self::member::Notice;
+use self::observer::Observed;
 use self::shared::Shared;
 use self::task::{GroupTask, Order, QUEUE_MAX};
 use crate::client::Client;
@@ -275,7 +278,7 @@ impl GroupConsumer {
             return;
         }
         let clock = Arc::clone(&self.client.runtime().clock);
-        let committed = runtime::timeout(&*clock, LAST_COMMIT_LIMIT, self.commit()).await;
+        let committed = runtime::timeout(&*clock, LAST_COMMIT_LIMIT, self.commit_by_itself()).await;
         if let Ok(Err(error)) = committed {
             tracing::warn!(group = %self.config.group_id, %error, "commit before a rebalance");
         }
@@ -299,13 +302,37 @@ impl GroupConsumer {
         if offsets.is_empty() {
             return;
         }
+        let observed = self.observe(&offsets, false);
         let pending = self.committer.submit(offsets);
         let group = self.config.group_id.clone();
         runtime::spawn(self.client.runtime(), "auto commit", async move {
-            if let Err(error) = pending.committed().await {
+            let outcome = pending.committed().await;
+            if let Some(observed) = observed {
+                observed.end(&outcome);
+            }
+            if let Err(error) = outcome {
                 tracing::debug!(%group, %error, "commit automatically");
             }
         });
+    }
+
+    /// Commits everything that polls have handed out, and is heard of.
+    async fn commit_by_itself(&self) -> Result<(), CommitError> {
+        let offsets = self.positions();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let observed = self.observe(&offsets, true);
+        let outcome = self.committer.commit(&offsets).await;
+        if let Some(observed) = observed {
+            observed.end(&outcome);
+        }
+        outcome
+    }
+
+    fn observe(&self, offsets: &Offsets, may_repeat: bool) -> Option<Observed> {
+        let observer = self.config.commit_observer.as_ref()?;
+        Some(observer.begin(&self.shared, offsets, may_repeat))
     }
 
     /// Starts the lookup of the committed offsets of what is new.
@@ -488,7 +515,7 @@ impl GroupConsumer {
         let is_member =
             matches!(self.membership().state, MemberState::Stable | MemberState::Rebalancing);
         if self.config.auto_commit.is_some() && is_member {
-            let committed = runtime::timeout(&*clock, limit, self.commit()).await;
+            let committed = runtime::timeout(&*clock, limit, self.commit_by_itself()).await;
             let timed_out = || ClientError::TimedOut { limit, last: None }.into();
             result = committed.unwrap_or_else(|_| Err(timed_out()));
         }

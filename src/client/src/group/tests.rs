@@ -468,12 +468,28 @@ fn what_was_read_is_committed_before_it_is_given_up() {
 fn positions_are_committed_every_so_often() {
     run(async |runtime, net| {
         let world = start(&net);
-        let config = GroupConfig { auto_commit: Some(Duration::from_secs(1)), ..by_hand() };
+        let (heard, hears) = (Arc::new(Mutex::new(Vec::new())), Arc::default());
+        let (told, open): (_, Arc<Mutex<BTreeSet<u64>>>) = (Arc::clone(&heard), hears);
+        let observer = CommitObserver::new(move |commit| match commit {
+            AutoCommit::Begun { number, offsets, epoch, may_repeat } => {
+                assert_eq!((epoch, may_repeat), (MemberEpoch(1), false));
+                assert!(open.lock().unwrap().insert(number));
+                told.lock().unwrap().push(offsets.values().map(|it| it.offset.0).collect());
+            }
+            AutoCommit::Ended { number, outcome, .. } => {
+                assert!(outcome.is_ok() && open.lock().unwrap().remove(&number));
+                told.lock().unwrap().push(Vec::new());
+            }
+        });
+        let auto_commit = Some(Duration::from_secs(1));
+        let config = GroupConfig { auto_commit, commit_observer: Some(observer), ..by_hand() };
         let mut consumer = member(&runtime, config).await;
         positions(&mut consumer).await;
         consumer.poll(Duration::from_secs(3)).await.expect("no error");
+        let heard = heard.lock().unwrap();
+        assert_eq!(heard[..2], [vec![10, 20], vec![]]);
         let commits = look(&world).log.iter().filter(|entry| *entry == "1:OffsetCommit").count();
-        assert!((2..=5).contains(&commits), "{commits} commits");
+        assert!((2..=5).contains(&commits) && heard.len() / 2 == commits, "{commits} {heard:?}");
         assert_eq!(look(&world).committed, BTreeMap::from([(0, 10), (1, 20)]));
     });
 }

@@ -134,11 +134,11 @@ impl Shard {
         self.timers.cancel(&Timer::ConsumerJoin(group_id.clone(), id.clone()));
         self.timers.cancel(&Timer::ConsumerRebalance(group_id.clone(), id.clone()));
         if downgrade {
-            // Without a new epoch everybody's assignment is still good.
-            let is_stale =
-                self.consumer_group(group_id).is_some_and(|it| it.epoch > it.assignment_epoch);
+            // Whoever still waits for something, or has to give it up, would never hear of that in a
+            // generation that stands. Kafka only looks at the epoch.
+            let has_all = self.consumer_group(group_id).is_some_and(ConsumerGroup::is_reconciled);
             let reason = format!("only classic members are left since {id} joined");
-            self.downgrade_without(group_id, &[], is_stale.then_some(reason.as_str()), env, out);
+            self.downgrade_without(group_id, &[], (!has_all).then_some(&*reason), env, out);
         } else {
             let session = Timer::ConsumerSession(group_id.clone(), id.clone());
             self.timers.set(session, env.now + from_ms(request.session_timeout_ms));
@@ -232,9 +232,10 @@ impl Shard {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
         let group = self.consumer_group(&caller.group_id).ok_or(ErrorCode::UnknownMemberId)?;
-        // A member that gives up partitions has joined already: it is told to rejoin after that.
+        // A member that gives up partitions has joined already: it is told to rejoin after that. A
+        // group whose next assignment is not made yet has no step for it: it would rejoin in a loop.
         let current = &caller.member.current;
-        if group.epoch > current.epoch && current.state != MemberState::Unrevoked {
+        if current.epoch < group.assignment_epoch && current.state != MemberState::Unrevoked {
             self.await_join(&caller, env);
             return Err(ErrorCode::RebalanceInProgress);
         }
@@ -260,7 +261,8 @@ impl Shard {
         env: &mut Env<'_>,
         out: &mut Output,
     ) {
-        let error_code = self.try_classic_heartbeat(&request, env).err().map_or(0, ErrorCode::code);
+        let refused = self.try_classic_heartbeat(&request, env, out).err();
+        let error_code = refused.map_or(0, ErrorCode::code);
         let response = m::HeartbeatResponse { error_code, ..Default::default() };
         out.answer(from.ticket, Response::Heartbeat(response));
     }
@@ -269,6 +271,7 @@ impl Shard {
         &mut self,
         request: &m::HeartbeatRequest,
         env: &mut Env<'_>,
+        out: &mut Output,
     ) -> Result<(), ErrorCode> {
         let instance = request.group_instance_id.as_deref();
         let caller = self.classic_caller(&request.group_id, &request.member_id, instance)?;
@@ -276,9 +279,11 @@ impl Shard {
             return Err(ErrorCode::IllegalGeneration);
         }
         self.renew_classic_session(&caller, env);
+        // Perhaps nobody else is there who asks for it.
+        self.update_target(&caller.group_id, env, out);
         let group = self.consumer_group(&caller.group_id).ok_or(ErrorCode::UnknownMemberId)?;
         let current = &caller.member.current;
-        let has_to_rejoin = current.epoch < group.epoch
+        let has_to_rejoin = current.epoch < group.assignment_epoch
             || match current.state {
                 MemberState::Stable | MemberState::Unknown => false,
                 MemberState::Unrevoked => true,

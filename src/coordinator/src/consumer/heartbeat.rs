@@ -154,7 +154,7 @@ impl Shard {
             Some((_, Group::Classic(_))) if !is_joining => Err(Refusal::not_a_consumer_group(id)),
             Some((id, Group::Classic(_))) => {
                 let id = id.clone();
-                self.upgrade_classic_group(&id, &request.member_id, env, out)?;
+                self.upgrade_classic_group(&id, request, env, out)?;
                 Ok(id)
             }
         }

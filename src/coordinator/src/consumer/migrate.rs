@@ -34,7 +34,7 @@ impl Shard {
     pub(super) fn upgrade_classic_group(
         &mut self,
         group_id: &StrBytes,
-        joiner: &str,
+        joiner: &m::ConsumerGroupHeartbeatRequest,
         env: &mut Env<'_>,
         out: &mut Output,
     ) -> Result<(), Refusal> {
@@ -46,7 +46,8 @@ impl Shard {
             converted(group_id, group, env.cluster)?
         };
         let size_max = self.config.consumer_group_size_max;
-        if consumer.members().len() >= size_max && consumer.member(joiner).is_none() {
+        let known = consumer.member(&joiner.member_id).is_some();
+        if consumer.members().len() >= size_max && !known {
             return Err(Refusal::group_full(size_max));
         }
         // They will rejoin, and find the consumer group.
@@ -64,6 +65,13 @@ impl Shard {
                 member.subscription.classic.as_ref().map_or(0, |it| it.session_timeout_ms);
             let timer = Timer::ConsumerSession(group_id.clone(), id.clone());
             self.timers.set(timer, env.now + from_ms(session));
+        }
+        let instance = joiner.instance_id.as_ref();
+        if known || instance.is_some_and(|it| consumer.static_member(it).is_some()) {
+            // Who is new brings a new epoch, and with it a new assignment. Who is not would leave the
+            // classic one in force, which may be one that a rebalance was about to replace.
+            let reason = "the group was a classic one".to_owned();
+            self.bump_group_epoch(group_id, reason, env, out);
         }
         Ok(())
     }
@@ -151,6 +159,7 @@ pub(super) fn converted(
     let mut consumer = ConsumerGroup::new();
     consumer.epoch = group.generation;
     consumer.assignment_epoch = group.generation;
+    let mut used = Vec::new();
     for (id, member) in &group.members {
         // A member that has not been in a generation yet may not know the group's protocol.
         let chosen = group.protocol.as_ref().and_then(|protocol| member.metadata(protocol));
@@ -183,7 +192,9 @@ pub(super) fn converted(
             revoking: Owned::new(),
         };
         consumer.set_current(id, current);
+        used.push((id, asked));
     }
+    consumer.keep_what_is_used(used, cluster);
     Ok(consumer)
 }
 
@@ -233,6 +244,34 @@ impl ConsumerGroup {
             members.iter().map(|(id, it)| records::current(group_id, id, Some(&it.current))),
         );
         birth
+    }
+
+    /// What cooperative members said they use when they joined last, and nobody was given since, they
+    /// may use still: they have not heard yet that they shall let go of it, or have not joined since.
+    /// It is theirs to give up, at the join that a heartbeat tells them to make. Kafka takes it for free.
+    fn keep_what_is_used(
+        &mut self,
+        mut used: Vec<(&StrBytes, m::ConsumerProtocolSubscription)>,
+        cluster: &dyn Cluster,
+    ) {
+        // Of two that say so the one that was in a later generation is right (KIP-792).
+        used.sort_by_key(|(_, asked)| std::cmp::Reverse(asked.generation_id));
+        for (id, asked) in used {
+            let Some(mut current) = self.member(id).map(|member| member.current.clone()) else {
+                continue;
+            };
+            for topic in &asked.owned_partitions {
+                let Some(known) = cluster.topic(&topic.topic) else { continue };
+                for partition in &topic.partitions {
+                    if self.owner(known.id, *partition).is_none() {
+                        let revoking = current.revoking.entry(known.id).or_default();
+                        revoking.insert(*partition, current.epoch);
+                        current.state = MemberState::Unrevoked;
+                    }
+                }
+            }
+            self.set_current(id, current);
+        }
     }
 
     /// The classic group of all members but the leavers; all of them have to be classic.

@@ -49,16 +49,22 @@ const COMMIT_VERSION_MIN: i16 = 9;
 impl ConsumerGroup {
     /// Its state, as ListGroups and the describing APIs name it.
     pub(crate) fn state_name(&self) -> &'static str {
-        let epoch = self.assignment_epoch;
         if self.members().is_empty() {
             "Empty"
-        } else if self.epoch > epoch {
+        } else if self.epoch > self.assignment_epoch {
             "Assigning"
-        } else if self.members().values().all(|member| member.current.is_reconciled_to(epoch)) {
+        } else if self.is_reconciled() {
             "Stable"
         } else {
             "Reconciling"
         }
+    }
+
+    /// Whether every member has what it shall have in the group's epoch.
+    pub(crate) fn is_reconciled(&self) -> bool {
+        let epoch = self.epoch;
+        epoch == self.assignment_epoch
+            && self.members().values().all(|member| member.current.is_reconciled_to(epoch))
     }
 
     /// Whether it has no member.

@@ -244,6 +244,8 @@ impl ConsumerMember {
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => self.on_success(now, response),
             ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId => self.fence(now),
+            // The group went on as a classic one when this member was taken out, or is gone.
+            ErrorCode::GroupIdNotFound if self.epoch != JOIN => self.fence(now),
             code if code.is_retriable() || code == ErrorCode::TopicAuthorizationFailed => {
                 self.retry(now);
             }

@@ -535,7 +535,9 @@ fn a_release_is_told_at_once_also_when_nothing_comes() {
 
 #[test]
 fn a_fenced_member_loses_everything_and_joins_with_its_old_id() {
-    for code in [ErrorCode::FencedMemberEpoch, ErrorCode::UnknownMemberId] {
+    let codes =
+        [ErrorCode::FencedMemberEpoch, ErrorCode::UnknownMemberId, ErrorCode::GroupIdNotFound];
+    for code in codes {
         let mut script = consumer(modern());
         let id = script.member.membership().member_id;
         script.wait();

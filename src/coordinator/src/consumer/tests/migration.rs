@@ -232,6 +232,7 @@ fn a_static_member_that_is_replaced_by_a_classic_one_takes_the_group_with_it() {
         show: Reconciling 2/2 because member a joined; a@2 Stable [t1]; k@1 Stable [t0]
     "#]]
     .assert_eq(&all);
+    assert_eq!(joined(&world.classic_join(join_request(&id, None, &[0]))).1, 2);
     let (error, generation, _) = joined(&world.classic_join(join_request("", Some("i"), &[])));
     assert_eq!((error, generation), (ErrorCode::None, 2));
     expect!["Stable 2 with 2 because nothing"].assert_eq(&world.classic_state());
@@ -240,6 +241,44 @@ fn a_static_member_that_is_replaced_by_a_classic_one_takes_the_group_with_it() {
         a beats: GROUP_ID_NOT_FOUND: Group g is not a consumer group.
     "#]]
     .assert_eq(&told);
+}
+
+/// The classic group had begun to rebalance, as a partition had nobody any more.
+#[test]
+fn a_static_member_that_comes_back_as_another_kind_leaves_no_old_assignment() {
+    let mut world = World::new();
+    world.run("topic t 2");
+    let id = world.classic_group(&[0]);
+    world.run("a:i joins t");
+    assert_eq!(joined(&world.classic_join(join_request("", Some("i"), &[]))).1, 2);
+    let leave = m::LeaveGroupRequest {
+        group_id: StrBytes::from_static(GROUP),
+        member_id: id.clone(),
+        ..Default::default()
+    };
+    world.classic_call(2, Request::LeaveGroup(leave));
+    expect![[r#"
+        b:i joins t: epoch 3 [t0 t1]
+        show: Stable 3/3 because the group was a classic one; b@3 Stable [t0 t1]
+    "#]]
+    .assert_eq(&world.told("b:i joins t; show", &id));
+}
+
+/// Others wait for what the static member is to give up: the generation is not one to go on with.
+#[test]
+fn a_group_in_the_middle_of_an_assignment_does_not_stand_when_it_becomes_classic() {
+    let mut world = World::new();
+    world.run("topic t 2; a:i joins t; a beats");
+    let (_, _, id) = joined(&world.classic_join(join_request("", None, &[])));
+    expect![[r#"
+        show: Reconciling 3/3 because member k joined; k@3 Unreleased []; a@2 Stable [t0 t1]
+    "#]]
+    .assert_eq(&world.told("show", &id));
+    let (error, generation, _) = joined(&world.classic_join(join_request("", Some("i"), &[])));
+    assert_eq!((error, generation), (ErrorCode::None, 3));
+    let state = world.classic_state();
+    assert!(state.starts_with("PreparingRebalance 3 with 2 because only classic"), "{state}");
+    assert_eq!(world.classic_beat(&id, 3), "REBALANCE_IN_PROGRESS");
 }
 
 /// Before version 3 of LeaveGroup there was one member and one error.
@@ -264,37 +303,115 @@ fn an_old_client_leaves_alone() {
     assert_eq!(leave(&id), (ErrorCode::UnknownMemberId, 0));
 }
 
+/// A member of the classic protocol that was given these partitions, and uses those.
+fn classic_member(world: &World, id: &str, given: &[i32], used: &[i32]) -> ClassicMember {
+    let topics = std::iter::once((&world.cluster.topics["t"].id, given.to_vec()));
+    let protocol = MemberProtocol {
+        name: StrBytes::from_static("range"),
+        metadata: join_request(id, None, used).protocols[0].metadata.clone(),
+    };
+    ClassicMember {
+        instance_id: None,
+        client_id: StrBytes::new(),
+        client_host: StrBytes::new(),
+        rebalance_timeout: Duration::from_secs(60),
+        session_timeout: Duration::from_secs(10),
+        protocols: vec![protocol],
+        assignment: embedded::encode_assignment(topics, &world.cluster, 3).unwrap(),
+        awaiting_join: None,
+        awaiting_sync: None,
+        is_new: false,
+    }
+}
+
+fn classic_group_of(members: Vec<(&'static str, ClassicMember)>) -> ClassicGroup {
+    let mut group = ClassicGroup::new(None);
+    group.protocol = Some(StrBytes::from_static("range"));
+    let members = members.into_iter().map(|(id, member)| (StrBytes::from_static(id), member));
+    group.members.extend(members);
+    group
+}
+
 /// A leader may give one partition to two members; only one of them can have it from now on.
 #[test]
 fn a_partition_that_two_members_were_given_goes_to_one() {
     let mut world = World::new();
     world.run("topic t 2");
-    let topic = world.cluster.topics["t"].id;
-    let mut group = ClassicGroup::new(None);
-    group.protocol = Some(StrBytes::from_static("range"));
-    for id in ["k", "l"] {
-        let topics = std::iter::once((&topic, vec![0, 1]));
-        let request = join_request(id, None, &[]);
-        let protocol = MemberProtocol {
-            name: StrBytes::from_static("range"),
-            metadata: request.protocols[0].metadata.clone(),
-        };
-        let member = ClassicMember {
-            instance_id: None,
-            client_id: StrBytes::new(),
-            client_host: StrBytes::new(),
-            rebalance_timeout: Duration::from_secs(60),
-            session_timeout: Duration::from_secs(10),
-            protocols: vec![protocol],
-            assignment: embedded::encode_assignment(topics, &world.cluster, 3).unwrap(),
-            awaiting_join: None,
-            awaiting_sync: None,
-            is_new: false,
-        };
-        group.members.insert(StrBytes::from_static(id), member);
-    }
+    let member = |id| (id, classic_member(&world, id, &[0, 1], &[]));
+    let group = classic_group_of(["k", "l"].map(member).to_vec());
     let converted = converted(GROUP, &group, &world.cluster).unwrap();
     converted.assert_invariants();
     let owned = |id| each(&converted.member(id).unwrap().current.assigned).count();
     assert_eq!((owned("k"), owned("l")), (2, 0));
+}
+
+/// The leader took a partition from a member that uses it until it has heard of that.
+#[test]
+fn what_a_cooperative_member_uses_is_not_free() {
+    let mut world = World::new();
+    world.run("topic t 4");
+    let member = |id, given: &[i32], used: &[i32]| (id, classic_member(&world, id, given, used));
+    let group = classic_group_of(vec![
+        member("k", &[0], &[0, 1]),
+        member("l", &[], &[1, 0, 2]),
+        member("m", &[], &[]),
+    ]);
+    let converted = converted(GROUP, &group, &world.cluster).unwrap();
+    converted.assert_invariants();
+    let current = |id| {
+        let current = &converted.member(id).unwrap().current;
+        let places = |owned| each(owned).map(|(_, partition)| partition).collect::<Vec<_>>();
+        format!(
+            "{:?} {:?} {:?}",
+            current.state,
+            places(&current.assigned),
+            places(&current.revoking)
+        )
+    };
+    assert_eq!(current("k"), "Unrevoked [0] [1]");
+    assert_eq!(current("l"), "Unrevoked [] [2]");
+    assert_eq!(current("m"), "Stable [] []");
+    assert_eq!(converted.owner(world.cluster.topics["t"].id, 3), None);
+}
+
+/// The same from its requests: the new member gets the partition when the classic one has let go.
+#[test]
+fn a_member_that_was_told_late_lets_go_first() {
+    let mut world = World::new();
+    world.run("topic t 2");
+    let id = world.classic_group(&[0, 1]);
+    // A generation that ends before anybody was assigned anything.
+    for (generation, used) in [(2, vec![1]), (3, vec![0, 1])] {
+        let rejoined = joined(&world.classic_join(join_request(&id, None, &used)));
+        assert_eq!((rejoined.0, rejoined.1), (ErrorCode::None, generation));
+    }
+    let mut all = world.told("a joins t; show", &id);
+    assert_eq!(world.classic_beat(&id, 3), "REBALANCE_IN_PROGRESS");
+    assert_eq!(joined(&world.classic_join(join_request(&id, None, &[0, 1]))).1, 3);
+    all += &world.told("a beats", &id);
+    assert_eq!(joined(&world.classic_join(join_request(&id, None, &[]))).1, 4);
+    all += &world.told("a beats; show", &id);
+    expect![[r#"
+        a joins t: epoch 4 []
+        show: Reconciling 4/4 because member a joined; a@4 Unreleased []; k@3 Unrevoked [] gives up [t0 t1]
+        a beats: epoch 4
+        a beats: epoch 4 [t0]
+        show: Stable 4/4 because member a joined; a@4 Stable [t0]; k@4 Stable [t1]
+    "#]].assert_eq(&all);
+}
+
+/// A classic member rejoins when there is a step to take, and not until then.
+#[test]
+fn nobody_rejoins_before_there_is_a_new_assignment() {
+    let mut world = World::new();
+    world.cluster.settings.assignment_interval = Duration::from_secs(4);
+    world.run("topic t 2; a joins t; b joins t");
+    let (_, epoch, id) = joined(&world.classic_join(join_request("", None, &[])));
+    let synced = world.classic_sync(&id, epoch, &[]);
+    assert!(matches!(&synced[..], [Response::SyncGroup(it)] if it.error_code == 0), "{synced:?}");
+    assert_eq!(world.classic_beat(&id, epoch), "NONE");
+    world.run("after 5s");
+    assert_eq!(world.classic_beat(&id, epoch), "REBALANCE_IN_PROGRESS");
+    let (error, later, _) = joined(&world.classic_join(join_request(&id, None, &[])));
+    assert_eq!((error, later), (ErrorCode::None, epoch + 2));
 }
