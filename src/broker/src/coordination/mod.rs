@@ -6,6 +6,7 @@
 //! Start at [`run`].
 
 mod load;
+mod round;
 mod shard;
 mod view;
 

@@ -15,18 +15,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator::{Answer, Call, Config, Env, Output, Response, Shard, Ticket};
+use coordinator::{Call, Config, Env, Output, Response, Shard, Ticket};
 use metadata::{Image, TopicChange};
-use model::{FastMap, PartitionIndex, Timestamp};
-use protocol::records::{
-    BatchBuilder, BatchError, BatchOptions, Compression, RecordParts, Scratch, ValidatedBatch,
-};
-use protocol::{EncodeError, ErrorCode, StrBytes};
+use model::{FastMap, PartitionIndex};
+use protocol::records::{BatchError, Compression, Scratch, ValidatedBatch};
+use protocol::{ErrorCode, StrBytes};
 use runtime::sync::{mpsc, oneshot};
 use runtime::{RandomStream, Rng};
 
 use crate::coordination::load::load;
-use crate::coordination::view::{View, segment_bytes};
+use crate::coordination::round::{self, Round, RoundError, TimerTurn};
+use crate::coordination::view::View;
 use crate::error_chain::Chain;
 use crate::groups::{CALLS_MAX, GroupCall};
 use crate::partition::{Partition, ProduceError};
@@ -35,8 +34,7 @@ use crate::shared::Shared;
 /// How many calls are decided before their records are written.
 const ROUND_CALLS_MAX: usize = 256;
 
-/// A round ends with the call whose records reach so many bytes, or half a segment if that is less:
-/// a batch has to fit into one.
+/// A round ends with the call whose records reach so many bytes.
 const ROUND_BYTES_MAX: usize = 512 * 1024;
 
 /// How long a shard stays away after it could not be loaded or written.
@@ -50,10 +48,10 @@ type Waiting = FastMap<Ticket, oneshot::Sender<Result<Response, ErrorCode>>>;
 enum CommitError {
     #[error("write the records of groups")]
     Write(#[from] ProduceError),
-    #[error("encode a record of a group")]
-    Encode(#[from] EncodeError),
-    #[error("build a batch of records of groups")]
-    Build(#[from] BatchError),
+    #[error(transparent)]
+    Round(#[from] RoundError),
+    #[error("check a batch of records of groups")]
+    Check(#[from] BatchError),
 }
 
 impl CommitError {
@@ -64,7 +62,7 @@ impl CommitError {
             CommitError::Write(ProduceError::Refused(_) | ProduceError::Sync(_)) => {
                 ErrorCode::CoordinatorNotAvailable
             }
-            CommitError::Encode(_) | CommitError::Build(_) => ErrorCode::UnknownServerError,
+            CommitError::Round(_) | CommitError::Check(_) => ErrorCode::UnknownServerError,
         }
     }
 }
@@ -107,35 +105,20 @@ struct Serving {
     taken: Vec<GroupCall>,
     /// Calls to decide, in their order.
     backlog: VecDeque<GroupCall>,
+    timers: TimerTurn,
 }
 
 impl Serving {
     fn new(shard: Shard, image: Image, calls: mpsc::Receiver<GroupCall>) -> Serving {
-        let waiting = Waiting::default();
-        Serving { shard, image, waiting, calls, taken: Vec::new(), backlog: VecDeque::new() }
-    }
-}
-
-/// What calls decided together, ready to be written.
-struct Round {
-    builder: BatchBuilder,
-    answers: Vec<Answer>,
-}
-
-impl Round {
-    fn new(compression: Compression) -> Round {
-        let options = BatchOptions { compression, ..BatchOptions::default() };
-        Round { builder: BatchBuilder::new(options), answers: Vec::new() }
-    }
-
-    fn take(&mut self, output: Output, now: Timestamp) -> Result<(), CommitError> {
-        for record in &output.records {
-            let (key, value) = record.encode()?;
-            let parts = RecordParts { key: Some(&key), value: value.as_deref(), headers: &[] };
-            self.builder.append(now, &parts);
+        Serving {
+            shard,
+            image,
+            waiting: Waiting::default(),
+            calls,
+            taken: Vec::new(),
+            backlog: VecDeque::new(),
+            timers: TimerTurn::default(),
         }
-        self.answers.extend(output.answers);
-        Ok(())
     }
 }
 
@@ -189,7 +172,9 @@ impl ShardTask {
         }
         let clock = &self.shared.runtime.clock;
         let begun = clock.now();
-        let mut shard = Shard::new(Arc::clone(&self.config));
+        let record_bytes_max = round::record_bytes_max(self.partition.segment_bytes());
+        let config = Config { record_bytes_max, ..(*self.config).clone() };
+        let mut shard = Shard::new(Arc::new(config));
         let end = self.partition.high_watermark();
         let read_bytes = self.shared.config.groups.offsets_load_buffer_size;
         let (partition, reader) = (self.index.0, self.partition.reader());
@@ -235,18 +220,39 @@ impl ShardTask {
 
     /// The first round: what loading left to do.
     async fn begin(&mut self, serving: &mut Serving) -> Result<(), CommitError> {
-        let mut round = Round::new(self.compression);
+        let mut round = self.round();
         self.decide(serving, &mut round, Shard::on_loaded)?;
         self.commit(serving, round).await
     }
 
     /// One round: what changed, who calls, what is due.
     async fn play(&mut self, serving: &mut Serving, image: &Image) -> Result<(), CommitError> {
-        let mut round = Round::new(self.compression);
+        let mut round = self.round();
         self.follow_topics(serving, &mut round, image)?;
+        self.look_at_timers(serving);
         self.take_calls(serving, &mut round)?;
-        self.decide(serving, &mut round, Shard::tick)?;
+        if serving.timers.take(self.next_ticket) {
+            self.decide(serving, &mut round, Shard::tick)?;
+        }
         self.commit(serving, round).await
+    }
+
+    fn round(&self) -> Round {
+        Round::new(self.compression, self.partition.segment_bytes())
+    }
+
+    /// When timers are due, calls that wait come first: a heartbeat that came in time is no late one
+    /// because the disk was slow.
+    fn look_at_timers(&self, serving: &mut Serving) {
+        let now = self.shared.runtime.clock.now();
+        let is_due = serving.shard.next_tick().is_some_and(|due| due <= now);
+        if !is_due || serving.timers.is_asked() {
+            return;
+        }
+        while let Ok(call) = serving.calls.try_recv() {
+            serving.backlog.push_back(call);
+        }
+        serving.timers.ask(self.next_ticket, serving.backlog.len());
     }
 
     async fn wait(
@@ -255,7 +261,7 @@ impl ShardTask {
         registry: &mut runtime::sync::watch::Receiver<crate::registry::Registry>,
         over: &mut oneshot::Receiver<()>,
     ) -> Wake {
-        if !serving.backlog.is_empty() {
+        if !serving.backlog.is_empty() || serving.timers.is_asked() {
             return if self.shared.stopping.is_raised() { Wake::Over } else { Wake::Calls };
         }
         let clock = &*self.shared.runtime.clock;
@@ -265,10 +271,10 @@ impl ShardTask {
             () = self.shared.stopping.wait() => Wake::Over,
             _ = &mut *over => Wake::Over,
             changed = registry.changed() => if changed.is_ok() { Wake::Topics } else { Wake::Over },
-            () = &mut tick, if due.is_some() => Wake::Tick,
             count = serving.calls.recv_many(&mut serving.taken, ROUND_CALLS_MAX) => {
                 if count > 0 { Wake::Calls } else { Wake::Over }
             }
+            () = &mut tick, if due.is_some() => Wake::Tick,
         };
         serving.backlog.extend(serving.taken.drain(..));
         wake
@@ -293,7 +299,7 @@ impl ShardTask {
         let mut env = Env { now: clock.now(), wall, cluster: &cluster, random: &mut draw };
         let mut output = Output::default();
         decide(&mut serving.shard, &mut env, &mut output);
-        round.take(output, wall)
+        Ok(round.take(output, wall)?)
     }
 
     /// Tells the shard what became of the cluster's topics.
@@ -321,8 +327,7 @@ impl ShardTask {
 
     /// Lets the shard decide calls that wait, as many as make a batch.
     fn take_calls(&mut self, serving: &mut Serving, round: &mut Round) -> Result<(), CommitError> {
-        let bytes_max = ROUND_BYTES_MAX.min(segment_bytes(&self.shared.config) / 2);
-        while round.builder.size_bytes() < bytes_max
+        while round.size_bytes() < ROUND_BYTES_MAX
             && let Some(call) = serving.backlog.pop_front()
         {
             let ticket = Ticket(self.next_ticket);
@@ -342,13 +347,16 @@ impl ShardTask {
 
     /// Makes the round's records durable, then sends its answers.
     async fn commit(&mut self, serving: &mut Serving, round: Round) -> Result<(), CommitError> {
-        if round.builder.record_count() > 0 {
-            let batch = round.builder.finish()?;
-            let validated = ValidatedBatch::trusted(&batch, &mut self.scratch)?;
-            let appended = self.partition.submit(validated).await;
+        let (batches, answers) = round.finish()?;
+        let mut appended = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            let validated = ValidatedBatch::trusted(batch, &mut self.scratch)?;
+            appended.push(self.partition.submit(validated).await);
+        }
+        for appended in appended {
             appended.await.unwrap_or(Err(ProduceError::Closed))?;
         }
-        for answer in round.answers {
+        for answer in answers {
             let waiting = serving.waiting.remove(&answer.ticket);
             let waiting = waiting.expect("a call is answered once");
             // Who called may be gone.

@@ -6,7 +6,7 @@ use metadata::config::{BrokerConfig, MigrationPolicy as Policy};
 use model::TopicId;
 use protocol::StrBytes;
 
-/// What every shard of this broker obeys.
+/// What every shard of this broker obeys; how large a record may be depends on its log.
 pub(super) fn settings(config: &BrokerConfig) -> Config {
     let groups = &config.groups;
     Config {
@@ -26,18 +26,9 @@ pub(super) fn settings(config: &BrokerConfig) -> Config {
         offset_metadata_max_bytes: groups.offset_metadata_max_bytes,
         offsets_retention: groups.offsets_retention,
         offsets_retention_check_interval: groups.offsets_retention_check_interval,
-        record_bytes_max: segment_bytes(config) - BATCH_BYTES_MAX,
+        record_bytes_max: usize::MAX,
         is_consumer_protocol_enabled: groups.is_consumer_protocol_enabled,
     }
-}
-
-/// More than what a batch has beside its records: its header and theirs.
-const BATCH_BYTES_MAX: usize = 256;
-
-/// A segment of the offsets topic, which a batch has to fit into.
-pub(super) fn segment_bytes(config: &BrokerConfig) -> usize {
-    let bytes = config.groups.offsets_topic_segment_bytes;
-    usize::try_from(bytes).unwrap_or(usize::MAX).max(2 * BATCH_BYTES_MAX)
 }
 
 /// One image of the cluster.

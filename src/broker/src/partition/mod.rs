@@ -16,7 +16,7 @@ mod tests;
 mod waiters;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, Ordering};
 
 use model::{LeaderEpoch, Offset, Timestamp};
 use protocol::records::ValidatedBatch;
@@ -106,6 +106,7 @@ struct State {
     reader: LogReader,
     leader_epoch: AtomicI32,
     high_watermark: AtomicI64,
+    segment_bytes: AtomicU32,
     health: Arc<DirHealth>,
     waiters: Waiters,
     stats: Arc<TopicStats>,
@@ -137,6 +138,7 @@ impl Partition {
             reader: log.reader(),
             leader_epoch: AtomicI32::new(leader_epoch.0),
             high_watermark: AtomicI64::new(log.durable_end().0),
+            segment_bytes: AtomicU32::new(log.config().segment_bytes),
             health: context.health,
             waiters: Waiters::default(),
             stats: context.stats,
@@ -146,6 +148,11 @@ impl Partition {
         let clock = Arc::clone(&runtime.clock);
         runtime::spawn(runtime, "partition", owner::run(clock, log, Arc::clone(&state), queue));
         Ok(Partition { state, orders })
+    }
+
+    /// How large a segment becomes, which a batch has to fit into.
+    pub(crate) fn segment_bytes(&self) -> usize {
+        self.state.segment_bytes.load(Ordering::Relaxed) as usize
     }
 
     /// Hands `batch` to the owner, waiting while its queue is full; the receiver hears when the

@@ -140,7 +140,10 @@ impl Owner {
                 let led = self.lead(epoch).await;
                 let _ = answer.send(led);
             }
-            Order::Configure(config) => self.log.set_config(config),
+            Order::Configure(config) => {
+                self.state.segment_bytes.store(config.segment_bytes, Ordering::Relaxed);
+                self.log.set_config(config);
+            }
             Order::Maintain => self.maintain().await,
             Order::BeginCompaction { memory_bytes, answer } => {
                 let limit = Offset(self.state.high_watermark.load(Ordering::Acquire));

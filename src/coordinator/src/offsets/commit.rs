@@ -23,6 +23,7 @@ impl Shard {
         out: &mut Output,
     ) {
         let check = self.check_commit(&request, from.api_version);
+        let check = check.and_then(|()| check_size(&request));
         if check.is_ok() {
             // A commit is a sign of life too.
             self.renew_session(&request.group_id, &request.member_id, env);
@@ -105,6 +106,26 @@ impl Shard {
     }
 }
 
+/// The most that one commit may write; Apache Kafka's limit is `message.max.bytes`, 1 MiB.
+const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// More than what the record of an offset has beside its texts.
+const OFFSET_RECORD_BYTES: usize = 64;
+
+/// Every record names the group and the topic, so a small request can ask for gigabytes.
+fn check_size(request: &m::OffsetCommitRequest) -> Result<(), ErrorCode> {
+    let topics = request.topics.iter().map(|topic| {
+        let names = request.group_id.len() + topic.name.len() + OFFSET_RECORD_BYTES;
+        let metadata = topic.partitions.iter().filter_map(|one| one.committed_metadata.as_ref());
+        names * topic.partitions.len() + metadata.map(|text| text.len()).sum::<usize>()
+    });
+    if topics.sum::<usize>() <= COMMIT_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(ErrorCode::InvalidCommitOffsetSize)
+    }
+}
+
 fn commit_record(
     request: &m::OffsetCommitRequest,
     topic: &m::offset_commit_request::OffsetCommitRequestTopic,
@@ -131,4 +152,27 @@ fn commit_record(
         partition: partition.partition_index,
     };
     Record::OffsetCommit { key, value: Some(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
+
+    use super::*;
+
+    #[test]
+    fn a_small_request_can_not_ask_for_gigabytes() {
+        let commit = |name_bytes: usize, count: usize| {
+            let partitions = vec![OffsetCommitRequestPartition::default(); count];
+            let topic = OffsetCommitRequestTopic { partitions, ..Default::default() };
+            check_size(&m::OffsetCommitRequest {
+                group_id: StrBytes::from("g".repeat(name_bytes)),
+                topics: vec![topic],
+                ..Default::default()
+            })
+        };
+        assert_eq!(commit(32_000, 66_000), Err(ErrorCode::InvalidCommitOffsetSize));
+        assert_eq!(commit(32_000, 500), Ok(()));
+        assert_eq!(commit(20, 100_000), Ok(()));
+    }
 }
