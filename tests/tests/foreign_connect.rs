@@ -16,7 +16,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::child::{Background, wait_for};
-use tests::group::served;
 use tests::install::{self, Tool};
 use tests::matrix::clients::JAVA_4_3;
 use tests::server::probe;
@@ -30,7 +29,7 @@ const LINES: usize = 500;
 
 fn main() -> ExitCode {
     let cases = vec![Case::new("connect::file_to_file_through_restarts", restarts)];
-    run(&[Tool::Java, Tool::Maven], served(cases))
+    run(&[Tool::Java, Tool::Maven], cases)
 }
 
 /// A worker and the two files.

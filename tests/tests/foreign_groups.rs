@@ -8,7 +8,6 @@ use tests::group::kinds::{
     FRANZ_CLASSIC, JAVA_CLASSIC, JAVA_CONSUMER, JAVA_COOPERATIVE, KAFKA_PYTHON_CLASSIC,
     LIBRDKAFKA_CLASSIC, LIBRDKAFKA_CONSUMER, SARAMA_CLASSIC,
 };
-use tests::group::served;
 use tests::install::Tool;
 use tests::suite::run;
 
@@ -22,5 +21,5 @@ fn main() -> ExitCode {
         storm(&JAVA_CLASSIC, &LIBRDKAFKA_CLASSIC),
         storm(&JAVA_CONSUMER, &LIBRDKAFKA_CONSUMER),
     ];
-    run(&[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], served(cases))
+    run(&[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], cases)
 }
