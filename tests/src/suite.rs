@@ -262,7 +262,7 @@ fn trial(lab: &Arc<Lab>, case: Case, lacks: Option<Tool>) -> Trial {
 
 /// Which cases to look at when a suite takes too long.
 fn tell_times(times: &[(Duration, String)], took: Duration) {
-    const SHOWN: usize = 1000;
+    const SHOWN: usize = 10;
     let mut times = times.to_vec();
     times.sort_by(|a, b| b.cmp(a));
     let sum: Duration = times.iter().map(|(time, _)| *time).sum();
