@@ -1,10 +1,11 @@
 //! A list of cases as a test program: one broker for all of them, started with the first case that
-//! runs; one process per client, started when first needed.
+//! runs; clients in processes of their own, started when first needed.
 //!
-//! In: the tools a suite needs, its cases. Out: libtest's output and exit status.
+//! In: the tools a suite needs, its cases. Out: libtest's output and exit status, and which cases took
+//! longest.
 //!
 //! Invariants:
-//! - cases run one after the other and use topics of their own names
+//! - cases use topics and groups of their own names, and never two of them one client at once
 //! - a failure says what the client and the broker wrote last
 //! - nothing that was started outlives the program
 //!
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use libtest_mimic::{Arguments, Conclusion, Trial};
@@ -29,8 +31,9 @@ pub struct Lab {
     peer: Peer,
     directory: TempDir,
     server: OnceLock<std::result::Result<Server, String>>,
-    mortal: Mutex<Option<Server>>,
-    drivers: Mutex<BTreeMap<&'static str, Driver>>,
+    mortals: Mutex<Vec<Server>>,
+    drivers: Mutex<BTreeMap<&'static str, Vec<Driver>>>,
+    times: Mutex<Vec<(Duration, String)>>,
     run: String,
 }
 
@@ -71,8 +74,9 @@ impl Lab {
             peer: Peer::from_environment()?,
             directory: tempfile::Builder::new().prefix("klamm-tests-").tempdir()?,
             server: OnceLock::new(),
-            mortal: Mutex::default(),
+            mortals: Mutex::default(),
             drivers: Mutex::default(),
+            times: Mutex::default(),
             run,
         })
     }
@@ -95,8 +99,8 @@ impl Lab {
             .map_err(|error| anyhow!("{error}"))
     }
 
-    /// Does something with a broker that may be killed: another one than the suite's, shared by the
-    /// cases that ask for it. One that was not ours to start is not ours to kill: then nothing is
+    /// Does something with a broker that may be killed: another one than the suite's, which no other
+    /// case has at the same time. One that was not ours to start is not ours to kill: then nothing is
     /// done.
     ///
     /// # Errors
@@ -106,8 +110,8 @@ impl Lab {
             println!("SKIPPED: {address} is not ours to kill");
             return Ok(());
         }
-        let mut place = self.mortal.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut server = match place.take() {
+        let idle = locked(&self.mortals).pop();
+        let mut server = match idle {
             Some(server) => server,
             None => {
                 let parent = self.directory.path();
@@ -121,7 +125,7 @@ impl Lab {
                 server.log_tail()
             );
         }
-        *place = Some(server);
+        locked(&self.mortals).push(server);
         Ok(())
     }
 
@@ -159,9 +163,7 @@ impl Lab {
     ) -> Result<T> {
         let mut driver = self.take(client)?;
         let result = body(&mut driver).with_context(|| format!("with {}", client.name));
-        if !driver.is_broken() {
-            self.drivers().insert(client.name, driver);
-        }
+        self.give_back(client, driver);
         result
     }
 
@@ -170,7 +172,8 @@ impl Lab {
     /// # Errors
     /// The client did not start.
     pub fn take(&self, client: &Client) -> Result<Driver> {
-        if let Some(driver) = self.drivers().remove(client.name) {
+        let idle = locked(&self.drivers).get_mut(client.name).and_then(Vec::pop);
+        if let Some(driver) = idle {
             return Ok(driver);
         }
         let mut command = (client.command)(&self.address()?)
@@ -183,12 +186,8 @@ impl Lab {
     /// Back into the store.
     pub fn give_back(&self, client: &Client, driver: Driver) {
         if !driver.is_broken() {
-            self.drivers().insert(client.name, driver);
+            locked(&self.drivers).entry(client.name).or_default().push(driver);
         }
-    }
-
-    fn drivers(&self) -> MutexGuard<'_, BTreeMap<&'static str, Driver>> {
-        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn broker_log_tail(&self) -> String {
@@ -199,12 +198,18 @@ impl Lab {
     }
 }
 
-/// Runs the cases that the arguments ask for. Without one of the `tools` they are skipped by name,
-/// or fail where `CI=true`.
+/// Runs the cases that the arguments ask for, one after the other. Without one of the `tools` they are
+/// skipped by name, or fail where `CI=true`.
 pub fn run(tools: &[Tool], cases: Vec<Case>) -> ExitCode {
+    run_beside(1, tools, cases)
+}
+
+/// As [`run`], `threads` cases beside each other, for suites whose cases wait most of their time.
+/// `--test-threads` says otherwise.
+pub fn run_beside(threads: usize, tools: &[Tool], cases: Vec<Case>) -> ExitCode {
+    let begun = Instant::now();
     let mut arguments = Arguments::from_args();
-    // The cases share clients; and libtest's own default would start as many as there are cores.
-    arguments.test_threads = Some(1);
+    arguments.test_threads.get_or_insert(threads);
     let lab = match Lab::new() {
         Ok(lab) => Arc::new(lab),
         Err(error) => {
@@ -232,6 +237,7 @@ pub fn run(tools: &[Tool], cases: Vec<Case>) -> ExitCode {
         })
         .collect();
     let conclusion: Conclusion = libtest_mimic::run(&arguments, trials);
+    tell_times(&locked(&lab.times), begun.elapsed());
     drop(lab);
     conclusion.exit_code()
 }
@@ -243,9 +249,31 @@ fn trial(lab: &Arc<Lab>, case: Case, lacks: Option<Tool>) -> Trial {
         return Trial::test(case.name, move || Err(why.into())).with_ignored_flag(!is_ci);
     }
     let lab = Arc::clone(lab);
+    let name = case.name.clone();
     Trial::test(case.name, move || {
-        (case.body)(&lab).map_err(|error| {
+        let begun = Instant::now();
+        let done = (case.body)(&lab);
+        locked(&lab.times).push((begun.elapsed(), name));
+        done.map_err(|error| {
             format!("{error:#}\n--- the broker's log ---\n{}", lab.broker_log_tail()).into()
         })
     })
+}
+
+/// Which cases to look at when a suite takes too long.
+fn tell_times(times: &[(Duration, String)], took: Duration) {
+    const SHOWN: usize = 10;
+    let mut times = times.to_vec();
+    times.sort_by(|a, b| b.cmp(a));
+    let sum: Duration = times.iter().map(|(time, _)| *time).sum();
+    let (sum, took) = (sum.as_secs_f64(), took.as_secs_f64());
+    println!("{} cases of {sum:.1} s together took {took:.1} s; the longest:", times.len());
+    for (time, name) in times.iter().take(SHOWN) {
+        println!("{:8.1} s  {name}", time.as_secs_f64());
+    }
+}
+
+/// A panic of one case is no reason for the others to fail.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use tests::group::cases::rebalance_cases;
+use tests::group::cases_of;
 use tests::group::kinds::{FRANZ_CLASSIC, FRANZ_CONSUMER, FRANZ_COOPERATIVE, SARAMA_CLASSIC};
-use tests::group::{cases_of, served};
 use tests::install::Tool;
 use tests::matrix::clients::{FRANZ_GO, SARAMA};
 use tests::matrix::{cases, cross_reading};
@@ -16,6 +16,6 @@ fn main() -> ExitCode {
     all.extend(cross_reading(&FRANZ_GO, &[&SARAMA]));
     all.extend(cross_reading(&SARAMA, &[&FRANZ_GO]));
     all.extend(cases_of(&[&FRANZ_CLASSIC, &FRANZ_CONSUMER, &SARAMA_CLASSIC]));
-    all.extend(served(rebalance_cases(&FRANZ_COOPERATIVE)));
+    all.extend(rebalance_cases(&FRANZ_COOPERATIVE));
     run(&[Tool::Go], all)
 }

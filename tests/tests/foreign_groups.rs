@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use tests::group::cases::{migration, mixed, storm};
 use tests::group::kinds::{
-    FRANZ_CLASSIC, JAVA_CLASSIC, JAVA_CONSUMER, JAVA_COOPERATIVE, KAFKA_PYTHON_CLASSIC,
-    LIBRDKAFKA_CLASSIC, LIBRDKAFKA_CONSUMER, SARAMA_CLASSIC,
+    FRANZ_CLASSIC, FRANZ_CONSUMER, JAVA_CLASSIC, JAVA_CONSUMER, JAVA_COOPERATIVE,
+    KAFKA_PYTHON_CLASSIC, KAFKAJS_CLASSIC, LIBRDKAFKA_CLASSIC, LIBRDKAFKA_CONSUMER, SARAMA_CLASSIC,
 };
-use tests::group::served;
 use tests::install::Tool;
 use tests::suite::run;
 
@@ -19,8 +18,11 @@ fn main() -> ExitCode {
         migration(&JAVA_CLASSIC, &JAVA_CONSUMER),
         migration(&JAVA_COOPERATIVE, &JAVA_CONSUMER),
         migration(&LIBRDKAFKA_CLASSIC, &JAVA_CONSUMER),
-        storm(&JAVA_CLASSIC, &LIBRDKAFKA_CLASSIC),
-        storm(&JAVA_CONSUMER, &LIBRDKAFKA_CONSUMER),
+        storm([&JAVA_CLASSIC, &LIBRDKAFKA_CLASSIC], 8),
+        storm([&JAVA_CONSUMER, &LIBRDKAFKA_CONSUMER], 8),
+        storm([&FRANZ_CLASSIC, &SARAMA_CLASSIC, &KAFKA_PYTHON_CLASSIC], 5),
+        storm([&FRANZ_CONSUMER], 4),
+        storm([&KAFKAJS_CLASSIC], 4),
     ];
-    run(&[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], served(cases))
+    run(&[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], cases)
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tests::child::{run_with_input, wait_for};
 use tests::driver::{Produce, Range};
 use tests::group::cases::rebalance_cases;
+use tests::group::cases_of;
 use tests::group::kinds::{JAVA_CLASSIC, JAVA_CONSUMER, JAVA_COOPERATIVE};
-use tests::group::{cases_of, served};
 use tests::install::{self, Tool};
 use tests::matrix::clients::{
     CONFLUENT, FRANZ_GO, JAVA_3_9, JAVA_4_3, KAFKA_PYTHON, KAFKAJS, SARAMA,
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Case::new("java_console::load", load),
     ]);
     all.extend(cases_of(&[&JAVA_CLASSIC, &JAVA_CONSUMER]));
-    all.extend(served(rebalance_cases(&JAVA_COOPERATIVE)));
+    all.extend(rebalance_cases(&JAVA_COOPERATIVE));
     run(&[Tool::Java, Tool::Maven], all)
 }
 

@@ -4,11 +4,11 @@
 use std::process::ExitCode;
 
 use tests::group::cases::rebalance_cases;
+use tests::group::cases_of;
 use tests::group::kinds::{
     KAFKA_PYTHON_CLASSIC, KAFKA_PYTHON_COOPERATIVE, LIBRDKAFKA_CLASSIC, LIBRDKAFKA_CONSUMER,
     LIBRDKAFKA_COOPERATIVE,
 };
-use tests::group::{cases_of, served};
 use tests::install::Tool;
 use tests::matrix::clients::{CONFLUENT, KAFKA_PYTHON};
 use tests::matrix::{cases, cross_reading};
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     all.extend(cross_reading(&KAFKA_PYTHON, &[&CONFLUENT]));
     all.extend(cases_of(&[&LIBRDKAFKA_CLASSIC, &LIBRDKAFKA_CONSUMER, &KAFKA_PYTHON_CLASSIC]));
     for kind in [&LIBRDKAFKA_COOPERATIVE, &KAFKA_PYTHON_COOPERATIVE] {
-        all.extend(served(rebalance_cases(kind)));
+        all.extend(rebalance_cases(kind));
     }
     run(&[Tool::Python], all)
 }

@@ -19,12 +19,7 @@ pub use kinds::{Kind, Protocol};
 pub use member::{Event, Member, Options};
 pub use state::{Group, LIMIT};
 
-use crate::server::Peer;
 use crate::suite::Case;
-
-/// Whether klamm serves the group APIs; until it does, the cases of groups are run against Apache
-/// Kafka alone.
-pub const KLAMM_SERVES_GROUPS: bool = true;
 
 /// After this time without a heartbeat a member is out. The shortest that Kafka's defaults allow.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
@@ -42,15 +37,9 @@ pub const BROKER_CONFIGS: &[(&str, &str)] = &[
     ("group.consumer.heartbeat.interval.ms", "300"),
 ];
 
-/// These cases, where the broker under test serves groups.
-pub fn served(cases: Vec<Case>) -> Vec<Case> {
-    let klamm = matches!(Peer::from_environment(), Ok(Peer::Klamm));
-    if klamm && !KLAMM_SERVES_GROUPS { vec![] } else { cases }
-}
-
-/// All cases of groups for these kinds of members, where the broker under test serves groups.
+/// All cases of groups for these kinds of members.
 pub fn cases_of(kinds: &[&'static Kind]) -> Vec<Case> {
-    served(kinds.iter().flat_map(|kind| cases::cases(kind)).collect())
+    kinds.iter().flat_map(|kind| cases::cases(kind)).collect()
 }
 
 /// What a case does with a group of one kind of members.

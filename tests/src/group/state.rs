@@ -8,13 +8,15 @@
 //! - one offset of a partition has one value
 //! - a member's program ends only when it was killed or asked to leave
 
+mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::member::{Event, Member, Options, to_json};
 use super::{Kind, SESSION_TIMEOUT};
@@ -311,59 +313,6 @@ impl<'a> Group<'a> {
         self.ends.iter().try_for_each(|(&partition, &end)| self.was_read(partition, 0..end, 1))
     }
 
-    /// The committed offsets as the admin client sees them: partition to offset and metadata.
-    ///
-    /// # Errors
-    /// The client can not.
-    pub fn offsets(&mut self) -> Result<BTreeMap<i32, (i64, String)>> {
-        let name = &self.name;
-        let answer = self.driver.expect(json!({"op": "group_offsets", "group": name}))?;
-        let one = |place: &Value| {
-            let partition = i32::try_from(place[1].as_i64().context("partition")?)?;
-            let metadata = place[3].as_str().unwrap_or_default().to_owned();
-            Ok((partition, (place[2].as_i64().context("offset")?, metadata)))
-        };
-        answer.as_array().into_iter().flatten().map(one).collect()
-    }
-
-    /// Waits until the committed offsets are these.
-    ///
-    /// # Errors
-    /// They are not in time.
-    pub fn wait_committed(&mut self, due: &BTreeMap<i32, i64>) -> Result<()> {
-        self.wait_asking("offsets to be committed", |group| {
-            let found = group.offsets()?;
-            let found: BTreeMap<i32, i64> = found.into_iter().map(|(p, (o, _))| (p, o)).collect();
-            Ok(found == *due)
-        })
-    }
-
-    /// Waits until everything that was written is committed.
-    ///
-    /// # Errors
-    /// It is not in time.
-    pub fn wait_all_committed(&mut self) -> Result<()> {
-        let ends = self.ends.clone();
-        self.wait_committed(&ends)
-    }
-
-    /// Offsets were set from outside: what was read before counts no longer.
-    pub fn forget_reads(&mut self) {
-        self.committed.clear();
-        self.readers.clear();
-    }
-
-    /// The group as the admin client describes it.
-    ///
-    /// # Errors
-    /// The client can not.
-    pub fn describe(&mut self, kind: &Kind) -> Result<Value> {
-        let protocol = kind.protocol.name();
-        let name = &self.name;
-        let operation = json!({"op": "describe_group", "group": name, "protocol": protocol});
-        self.driver.expect(operation)
-    }
-
     /// Takes in what members tell until the condition holds; gives the time that took.
     ///
     /// # Errors
@@ -425,6 +374,18 @@ impl<'a> Group<'a> {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(any),
             }
         }
+    }
+
+    /// Takes in what members tell for this long.
+    ///
+    /// # Errors
+    /// An event breaks an invariant.
+    pub fn listen(&mut self, duration: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while let Some(left) = duration.checked_sub(begun.elapsed()) {
+            self.take_in(left)?;
+        }
+        Ok(())
     }
 
     fn on_event(&mut self, index: usize, event: &Event) -> Result<()> {

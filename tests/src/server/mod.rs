@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::group::{BROKER_CONFIGS, KLAMM_SERVES_GROUPS};
+use crate::group::BROKER_CONFIGS;
 
 mod kafka;
 mod klamm;
@@ -62,8 +62,7 @@ impl Server {
     /// # Errors
     /// It does not start.
     pub fn start(peer: &Peer, directory: &Path) -> Result<Server> {
-        let is_served = KLAMM_SERVES_GROUPS || *peer != Peer::Klamm;
-        Server::start_with(peer, directory, if is_served { BROKER_CONFIGS } else { &[] })
+        Server::start_with(peer, directory, BROKER_CONFIGS)
     }
 
     /// As [`Server::start`], with these broker configs; one that runs already keeps its own.

@@ -80,18 +80,36 @@ func (h handler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	for {
 		select {
 		case message, open := <-claim.Messages():
-			if !open {
+			if !open || session.Context().Err() != nil {
 				return nil
 			}
 			h.process(session, message)
+			h.processMore(session, claim)
+			session.Commit()
 		case <-session.Context().Done():
 			return nil
 		}
 	}
 }
 
-// process commits after every record. The library does not tell whether a commit was done, so
-// none is told: what another member reads then shows where it begins.
+// processMore takes what is there already. A commit shares its connection with fetches that wait, so
+// one for every record would take as long as they do.
+func (h handler) processMore(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) {
+	for range 100 {
+		select {
+		case message, open := <-claim.Messages():
+			if !open || session.Context().Err() != nil {
+				return
+			}
+			h.process(session, message)
+		default:
+			return
+		}
+	}
+}
+
+// process tells of a record, and marks it for the next commit. The library does not tell whether a
+// commit was done, so none is told: what another member reads then shows where it begins.
 func (h handler) process(session sarama.ConsumerGroupSession, message *sarama.ConsumerMessage) {
 	h.member.Tell(driver.Event{
 		Event: "read", Topic: message.Topic, Partition: message.Partition,
@@ -100,6 +118,5 @@ func (h handler) process(session sarama.ConsumerGroupSession, message *sarama.Co
 	position, may := h.member.Position(message.Offset, message.Offset)
 	if may {
 		session.MarkOffset(message.Topic, message.Partition, position, h.member.Options.CommitMetadata)
-		session.Commit()
 	}
 }

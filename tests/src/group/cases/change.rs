@@ -4,9 +4,10 @@ use anyhow::{Result, ensure};
 
 use crate::group::{Event, Group, Kind, Options, Protocol};
 
-/// New partitions get owners, and are read from their first record, without a restart.
+/// New partitions get owners, and are read from their first record, without a restart. The members,
+/// one of which had more than the others, have as many each then.
 pub(super) fn partitions_added(group: &mut Group<'_>, kind: &'static Kind) -> Result<()> {
-    group.gather(kind, 2, &Options::default())?;
+    group.gather(kind, 3, &Options::default())?;
     group.produce(5)?;
     group.wait_read()?;
     group.add_partitions(6)?;
@@ -34,6 +35,7 @@ pub(super) fn static_member(group: &mut Group<'_>, kind: &'static Kind) -> Resul
     group.wait_all_committed()?;
     let had = group.owned(old).clone();
     let told = others.map(|index| group.told(index));
+    let rebalances = group.rebalances()?;
     match kind.protocol {
         Protocol::Classic => group.kill(old)?,
         Protocol::Consumer => group.leave(old).map(drop)?,
@@ -45,6 +47,9 @@ pub(super) fn static_member(group: &mut Group<'_>, kind: &'static Kind) -> Resul
     group.wait_read()?;
     group.wait_all_committed()?;
     group.was_read_once()?;
+    // An assignment that comes out as it was moves nothing, so look also at what counts them.
+    let now = group.rebalances()?;
+    ensure!(now == rebalances, "{now}; before the restart: {rebalances}");
     for (index, told) in others.into_iter().zip(told) {
         let moved = group.history(index).skip(told).find(|event| match event {
             Event::Assigned(moved) | Event::Revoked(moved) | Event::Lost(moved) => {

@@ -11,6 +11,7 @@ use crate::suite::{Case, Lab};
 
 mod admin;
 mod change;
+mod flow;
 mod incremental;
 mod mixed;
 mod offsets;

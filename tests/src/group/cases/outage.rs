@@ -1,44 +1,69 @@
-//! The broker is killed under a running group.
+//! The broker is killed under a running group, while records flow.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use super::PARTITIONS;
 use super::admin::is;
+use super::{PARTITIONS, flow};
 use crate::driver::Driver;
 use crate::group::{Group, Kind, Options};
+use crate::server::Server;
 use crate::suite::Lab;
 
-/// Members outlive the broker's death: nothing is skipped, nothing committed is read again, and the
-/// group is stable again with the members it had.
+/// Records of each partition that are read and committed long before.
+const EARLY: i64 = 5;
+
+/// Three members outlive the broker's death, in the midst of a producer's records: nothing that was
+/// acknowledged is skipped, nothing committed is read again, and the group is stable again with the
+/// members it had.
 pub(super) fn outage(lab: &Lab, kind: &'static Kind, name: &str) -> Result<()> {
     lab.mortal(|server| {
         let address = server.address();
-        let log = lab.path().join(format!("{name}-driver.log"));
-        let start = || {
-            let mut command = (kind.client.command)(&address)?;
-            Driver::start(&mut command, &log, lab.settles())
+        let start = |what: &str| {
+            let log = lab.path().join(format!("{name}-{what}.log"));
+            Driver::start(&mut (kind.client.command)(&address)?, &log, lab.settles())
         };
-        let mut driver = start()?;
-        let mut group = Group::new(name, PARTITIONS, &address, lab.path(), &mut driver)?;
-        group.gather(kind, 2, &Options::default())?;
-        group.produce(5)?;
+        let (mut admin, mut producer) = (start("admin")?, start("producer")?);
+        let mut group = Group::new(name, PARTITIONS, &address, lab.path(), &mut admin)?;
+        group.gather(kind, 3, &Options::default())?;
+        group.produce(EARLY)?;
         group.wait_read()?;
         group.wait_all_committed()?;
-        server.kill()?;
-        server.restart()?;
-        // Members have to live with what happened; an admin comes afterwards. (librdkafka's, once
-        // connected, looks for the coordinator's old connection for minutes.)
-        *group.driver = start()?;
-        group.produce(5)?;
-        group.wait_read()?;
-        group.settle()?;
+        group.was_read_once()?;
+        let seed = u64::from(std::process::id());
+        let acknowledged = flow::beside_a_producer(&mut group, &mut producer, seed, |group| {
+            flow::goes_on(group)?;
+            kill(group, server)?;
+            // Members have to live with what happened; an admin comes afterwards. (librdkafka's,
+            // once connected, looks for the coordinator's old connection for minutes.)
+            *group.driver = start("admin")?;
+            group.committed()?;
+            flow::goes_on(group)
+        })?;
+        flow::is_read(&mut group, &acknowledged)?;
         group.wait_asking("the group to be stable", |group| {
             let described = group.describe(kind)?;
             let members = described["members"].as_array().map(Vec::len);
-            Ok(is(&described["state"], "stable") && members == Some(2))
+            Ok(is(&described["state"], "stable") && members == Some(3))
         })?;
-        group.settle()?;
+        (0..PARTITIONS).try_for_each(|partition| group.was_read(partition, 0..EARLY, 1))?;
+        // And what comes when all is calm again is read once.
+        let calm = group.ends().clone();
+        group.produce(5)?;
+        group.wait_read()?;
         group.wait_all_committed()?;
+        for (partition, from) in calm {
+            group.was_read(partition, from..from + 5, 1)?;
+        }
         group.disperse()
     })
+}
+
+/// SIGKILL for the broker, and a start; what was committed when it died binds whoever reads
+/// afterwards.
+pub(super) fn kill(group: &mut Group<'_>, server: &mut Server) -> Result<()> {
+    let committed = group.committed()?;
+    server.kill()?;
+    group.hold_to(&committed)?;
+    ensure!(!committed.is_empty(), "nothing was committed yet");
+    server.restart().context("after a kill")
 }
