@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use metadata::Image;
 use metadata::config::BrokerConfig;
-use metadata::controller::FoundTopic;
-use model::{LeaderEpoch, TopicId};
+use metadata::controller::{FoundTopic, OFFSETS_TOPIC, partition_count};
+use model::{LeaderEpoch, PartitionIndex, TopicId};
 use storage::{FoundLog, LogConfig, LogDir};
 
 use crate::controller::{ControllerHandle, ControllerUnavailable};
@@ -56,6 +56,9 @@ pub(crate) async fn adopt(
         topic.partitions.insert(log.name.partition(), epoch);
     }
     let topics: Vec<FoundTopic> = topics.into_values().collect();
+    for topic in &topics {
+        tell_missing(topic, config);
+    }
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     let adopted = controller.adopt_topics(topics, config.node_id).await?;
     for (name, outcome) in names.iter().zip(adopted.outcome) {
@@ -65,6 +68,17 @@ pub(crate) async fn adopt(
         }
     }
     Ok(())
+}
+
+/// Groups whose partition is not here have lost their offsets, if it held any.
+fn tell_missing(topic: &FoundTopic, config: &BrokerConfig) {
+    let all = (0..partition_count(topic, config)).map(PartitionIndex);
+    let missing: Vec<i32> =
+        all.filter(|index| !topic.partitions.contains_key(index)).map(|index| index.0).collect();
+    if topic.name == OFFSETS_TOPIC && !missing.is_empty() {
+        tracing::error!(topic = %topic.name, ?missing, "partitions with offsets of groups were not \
+            found and begin empty: if another directory has them, stop, add it and start anew");
+    }
 }
 
 async fn set_aside(log_dir: &LogDir, log: &FoundLog) {

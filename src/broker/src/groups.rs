@@ -6,6 +6,7 @@
 //! Start at [`Groups::call`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use coordinator::{Counts, Request, Response};
@@ -16,8 +17,7 @@ use runtime::sync::{mpsc, oneshot};
 
 use crate::request::RequestContext;
 
-/// Where groups and their offsets are kept.
-pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+pub(crate) use metadata::controller::OFFSETS_TOPIC;
 
 /// How many calls wait for a shard; past it, those who make them wait too.
 pub(crate) const CALLS_MAX: usize = 1024;
@@ -117,7 +117,7 @@ impl Groups {
         let from = Asker {
             api_version: context.api_version,
             client_id: context.client_id.clone().unwrap_or_default(),
-            client_host: StrBytes::from(format!("/{}", context.connection.peer.ip())),
+            client_host: StrBytes::from(java_address(context.connection.peer.ip())),
         };
         ask(&calls, from, request).await
     }
@@ -163,6 +163,17 @@ pub(crate) fn partition_of(image: &Image, group: &str) -> Option<PartitionIndex>
     Some(PartitionIndex((java_hash(group) & i32::MAX) % count))
 }
 
+/// An address as Java's `InetAddress` writes it, and with it Kafka's records and answers.
+fn java_address(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => {
+            let groups = address.segments().map(|group| format!("{group:x}"));
+            format!("/{}", groups.join(":"))
+        }
+    }
+}
+
 /// Java's `String.hashCode`: over UTF-16 units, as Kafka places groups (`Utils.abs`).
 fn java_hash(text: &str) -> i32 {
     text.encode_utf16()
@@ -186,6 +197,15 @@ mod tests {
         groups.close(place, Some(&new), ErrorCode::NotCoordinator);
         let standing = groups.lock().get(&place).cloned();
         assert_eq!(standing.and_then(Result::err), Some(ErrorCode::NotCoordinator));
+    }
+
+    #[test]
+    fn addresses_are_javas() {
+        let address = |text: &str| java_address(text.parse().unwrap());
+        assert_eq!(address("127.0.0.1"), "/127.0.0.1");
+        assert_eq!(address("::ffff:10.0.0.1"), "/10.0.0.1");
+        assert_eq!(address("::1"), "/0:0:0:0:0:0:0:1");
+        assert_eq!(address("2001:db8::ff00:42"), "/2001:db8:0:0:0:0:ff00:42");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::config::BrokerConfig;
 use crate::image::Image;
 use crate::record::Record;
 
-pub use adopt::{FoundTopic, adopt_topics};
+pub use adopt::{FoundTopic, adopt_topics, partition_count};
 pub use alter_configs::{
     Alteration, ConfigOp, Replacement, alter_configs, config_resource, incremental_alter_configs,
 };
@@ -37,7 +37,7 @@ pub use create_topics::{Assignment, CreatedTopic, NewTopic, create_topics};
 pub use delete_topics::{DeletedTopic, TopicRef, delete_topics};
 pub use error::ControllerError;
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, allocate_producer_ids};
-pub use topic_name::{InvalidTopicName, check_topic_name, is_internal_topic};
+pub use topic_name::{InvalidTopicName, OFFSETS_TOPIC, check_topic_name, is_internal_topic};
 
 /// More partitions than this are not created by one request (KAFKA-17870): their records are one batch.
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;

@@ -20,7 +20,8 @@ pub(crate) async fn handle(
             group_id,
             ..Default::default()
         });
-        group.authorized_operations = group_operations(request.include_authorized_operations);
+        let may_tell = request.include_authorized_operations && group.error_code == 0;
+        group.authorized_operations = group_operations(may_tell);
         group
     });
     DescribeGroupsResponse { groups: runtime::join_all(groups).await, ..Default::default() }

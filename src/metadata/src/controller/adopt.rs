@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use model::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
 
 use super::create_topics::{check_new_name, new_id};
-use super::{ControllerError, Decision, Draft, Random, is_internal_topic};
+use super::{ControllerError, Decision, Draft, OFFSETS_TOPIC, Random, is_internal_topic};
 use crate::config::BrokerConfig;
 use crate::image::Image;
 use crate::record::{ConfigResource, PartitionState, Record};
@@ -45,7 +45,8 @@ pub fn adopt_topics(
                 Some(id) if draft.image.topic_by_id(id).is_none() => id,
                 _ => new_id(&draft.image, random),
             };
-            draft.accept(records(topic, id, broker));
+            let partitions = partition_count(topic, config);
+            draft.accept(records(topic, id, broker, partitions));
             Ok(id)
         })
         .collect();
@@ -55,9 +56,19 @@ pub fn adopt_topics(
     draft.decide(outcome)
 }
 
-fn records(topic: &FoundTopic, id: TopicId, broker: BrokerId) -> Vec<Record> {
-    let last = topic.partitions.keys().last().map_or(0, |index| index.0);
-    let partitions = (0..=last).map(PartitionIndex).map(|index| {
+/// As many as the last one that was found asks for. Those of committed offsets are as many as ever: a
+/// group is in the partition that its name and their number say.
+pub fn partition_count(topic: &FoundTopic, config: &BrokerConfig) -> i32 {
+    let found = topic.partitions.keys().last().map_or(1, |index| index.0 + 1);
+    if topic.name == OFFSETS_TOPIC {
+        found.max(config.groups.offsets_topic_num_partitions)
+    } else {
+        found
+    }
+}
+
+fn records(topic: &FoundTopic, id: TopicId, broker: BrokerId, partitions: i32) -> Vec<Record> {
+    let partitions = (0..partitions).map(PartitionIndex).map(|index| {
         let epoch = topic.partitions.get(&index).map_or(0, |epoch| epoch.0 + 1).max(0);
         let state = PartitionState {
             replicas: vec![broker],

@@ -9,7 +9,7 @@ use crate::config::BrokerConfig;
 use crate::controller::create_topics::{new_partitions, random_number};
 use crate::controller::placement::place;
 use crate::controller::{
-    ControllerError, Decision, Draft, Named, PARTITIONS_PER_REQUEST_MAX, Random,
+    ControllerError, Decision, Draft, Named, PARTITIONS_PER_REQUEST_MAX, Random, is_internal_topic,
 };
 use crate::image::Image;
 use crate::record::Record;
@@ -69,6 +69,9 @@ fn grow(
     let topic = image
         .topic(&more.topic)
         .ok_or_else(|| ControllerError::UnknownTopic { name: more.topic.clone() })?;
+    if is_internal_topic(&more.topic) {
+        return Err(ControllerError::InternalTopicGrows { name: more.topic.clone() });
+    }
     let current = topic.partitions.len();
     let count = usize::try_from(more.count).unwrap_or(0);
     if count == current {

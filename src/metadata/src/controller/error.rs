@@ -142,6 +142,15 @@ pub enum ControllerError {
         /// The id.
         id: TopicId,
     },
+    /// The place of everything in an internal topic hangs on how many partitions it has.
+    #[error(
+        "topic `{name}` is the broker's own and keeps the number of its partitions: with another one \
+         groups would be looked for where they are not"
+    )]
+    InternalTopicGrows {
+        /// The topic.
+        name: String,
+    },
     /// The same thing twice in one request.
     #[error("{what} is named twice in one request: name it once")]
     Duplicate {
@@ -233,6 +242,7 @@ impl ControllerError {
             | ControllerError::AssignmentAndCount
             | ControllerError::InvalidBrokerConfig(_)
             | ControllerError::Duplicate { .. }
+            | ControllerError::InternalTopicGrows { .. }
             | ControllerError::UnnamedTopic
             | ControllerError::ResourceType { .. }
             | ControllerError::ResourceName { .. }

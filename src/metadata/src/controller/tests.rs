@@ -312,6 +312,14 @@ fn offsets_that_are_adopted_stay_compacted() {
     assert_eq!(codes(adopted), [ErrorCode::None]);
     let overrides = world.image.overrides(&ConfigResource::Topic(name));
     assert_eq!(overrides.get("cleanup.policy").map(String::as_str), Some("compact"));
+    // A group is in the partition that its name and their number say.
+    let topic = world.image.topic("__consumer_offsets").unwrap();
+    assert_eq!(topic.partitions.len(), 50);
+    let more =
+        [MorePartitions { topic: "__consumer_offsets".to_owned(), count: 60, assignments: None }];
+    let grown =
+        world.run(|image, config, random| create_partitions(image, config, &more, false, random));
+    assert_eq!(codes(grown), [ErrorCode::InvalidRequest]);
 }
 
 #[test]

@@ -35,7 +35,10 @@ pub enum InvalidTopicName {
 pub(crate) const NAME_BYTES_MAX: usize = 249;
 
 /// Topics that the cluster writes for itself; clients may read them, but not write.
-const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+/// Where groups and their offsets are kept.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+const INTERNAL: [&str; 3] = [OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 /// Names that are no topic's: Kafka's metadata log and klamm's.
 pub(crate) const RESERVED: [&str; 2] = ["__cluster_metadata", "__klamm_metadata"];
