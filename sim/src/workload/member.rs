@@ -117,8 +117,12 @@ impl<'a> Session<'a> {
         let mut consumer = GroupConsumer::new(client, config);
         let topics = seat.work.scenario.topics_of(spec);
         let names = topics.iter().map(|topic| StrBytes::from(&**topic));
-        let subscribed = consumer.subscribe(Subscription::topics(names)).await;
-        subscribed.expect("names are no regular expression");
+        let subscription = match &spec.pattern {
+            Some(pattern) => Subscription::Regex(StrBytes::from(pattern.as_str())),
+            None => Subscription::topics(names),
+        };
+        let subscribed = consumer.subscribe(subscription).await;
+        subscribed.expect("only consumers have a pattern");
         let (owed, untold) = (Vec::new(), 0);
         Session { seat, group, spec, place, member, consumer, owed, untold, is_dirty: false }
     }
@@ -151,7 +155,7 @@ impl<'a> Session<'a> {
                 self.on_records(&records).await;
             }
             Ok(Polled::Assigned(change)) => {
-                let partitions = named(&change.partitions);
+                let partitions = self.named(&change.partitions);
                 let (member, epoch) = (self.member, change.epoch.0);
                 let new = partitions.clone();
                 self.seat.work.change_owned(self.seat.client, |owned| owned.extend(new));
@@ -163,12 +167,12 @@ impl<'a> Session<'a> {
                 }
             }
             Ok(Polled::Revoked(change)) => {
-                self.owed = named(&change.partitions);
+                self.owed = self.named(&change.partitions);
                 self.commit_rest().await;
             }
             Ok(Polled::Lost(change)) => {
                 self.seat.work.note_loss();
-                self.release(named(&change.partitions), true);
+                self.release(self.named(&change.partitions), true);
             }
             Err(error) => {
                 if self.on_error(error).await == Next::Fail {
@@ -205,6 +209,16 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether the history knows the records of the topic: a pattern matches others too.
+    fn is_known(&self, at: &TopicPartition) -> bool {
+        self.spec.pattern.is_none() || self.seat.work.scenario.topics.contains_key(&*at.topic)
+    }
+
+    /// What the history hears of.
+    fn named(&self, partitions: &BTreeSet<TopicPartition>) -> Vec<Partition> {
+        partitions.iter().filter(|at| self.is_known(at)).map(partition_of).collect()
+    }
+
     /// Takes so long, at most until everything comes to its end.
     async fn stall(&self, time: Duration) {
         let until = self.seat.runtime.clock.now() + time;
@@ -227,7 +241,9 @@ impl<'a> Session<'a> {
     async fn on_records(&mut self, records: &[ConsumerRecord]) {
         let recorder = self.seat.work.recorder.clone();
         let mut processed = Vec::new();
-        for (at, seen) in by_partition(&recorder, records) {
+        let records: Vec<ConsumerRecord> =
+            records.iter().filter(|record| self.is_known(&record.at)).cloned().collect();
+        for (at, seen) in by_partition(&recorder, &records) {
             let partition = partition_of(&at);
             processed.push((partition.clone(), seen.iter().map(|seen| seen.offset).collect()));
             recorder.poll(self.seat.node, self.member, &partition, seen);
@@ -270,7 +286,8 @@ impl<'a> Session<'a> {
         }
         let asked = self.consumer.membership().epoch.0;
         let by = Writer::Member { member: self.member, epoch: asked };
-        let noted = offsets.iter().map(|(at, value)| (partition_of(at), Some(committed(value))));
+        let noted = offsets.iter().filter(|(at, _)| self.is_known(at));
+        let noted = noted.map(|(at, value)| (partition_of(at), Some(committed(value))));
         let (offsets_noted, may_repeat) = (noted.collect(), how == How::Repeated);
         self.note(GroupWhat::Write { write, by, offsets: offsets_noted, may_repeat });
         let result = match how {
@@ -336,7 +353,9 @@ impl<'a> Session<'a> {
         let group = self.group;
         match &error {
             GroupError::Refused(source) => {
-                self.seat.note_failure(&format!("membership of {group}"), source, &[]);
+                let is_full = self.seat.work.scenario.may_be_full(self.spec);
+                let fits = is_full.then_some(ErrorCode::GroupMaxSizeReached);
+                self.seat.note_failure(&format!("membership of {group}"), source, fits.as_slice());
                 return Next::Fail;
             }
             // A static member's process before this one is still a member, or what it sent came late.
@@ -474,8 +493,4 @@ pub(super) fn committed(value: &CommittedOffset) -> Committed {
 
 pub(super) fn partition_of(at: &TopicPartition) -> Partition {
     Partition { topic: Arc::from(&*at.topic), index: at.partition.0 }
-}
-
-fn named(partitions: &BTreeSet<TopicPartition>) -> Vec<Partition> {
-    partitions.iter().map(partition_of).collect()
 }
