@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use client::consumer::{ConsumerError, OffsetReset};
 use client::group::{
-    AutoCommit, CommitError, CommitObserver, CommittedOffset, GroupError, GroupProtocol, Offsets,
+    AutoCommit, CommitError, CommitObserver, CommittedOffset, GroupError, GroupProtocol,
+    MemberEpoch, Membership, Offsets,
 };
 use client::{
     Client, ClientError, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, Polled,
@@ -89,6 +90,8 @@ struct Session<'a> {
     place: MemberPlace,
     member: u32,
     consumer: GroupConsumer,
+    /// The id that it was last known by for certain.
+    id: Option<StrBytes>,
     /// What the next poll gives up.
     owed: Vec<Partition>,
     /// When the last poll began that had no change to tell.
@@ -123,8 +126,8 @@ impl<'a> Session<'a> {
         };
         let subscribed = consumer.subscribe(subscription).await;
         subscribed.expect("only consumers have a pattern");
-        let (owed, untold) = (Vec::new(), 0);
-        Session { seat, group, spec, place, member, consumer, owed, untold, is_dirty: false }
+        let (id, owed, untold, is_dirty) = (None, Vec::new(), 0, false);
+        Session { seat, group, spec, place, member, consumer, id, owed, untold, is_dirty }
     }
 
     async fn run(mut self) {
@@ -160,6 +163,7 @@ impl<'a> Session<'a> {
                 let new = partitions.clone();
                 self.seat.work.change_owned(self.seat.client, |owned| owned.extend(new));
                 let (untold, now) = (self.untold, self.consumer.membership());
+                self.note_id(&now, change.epoch);
                 let is_leader = now.is_leader && now.epoch == change.epoch;
                 self.note(GroupWhat::Assigned { member, epoch, partitions, untold, is_leader });
                 if self.seat.dice.one_in(2) {
@@ -207,6 +211,17 @@ impl<'a> Session<'a> {
             true => Next::Leave,
             false => Next::Go,
         }
+    }
+
+    /// A classic member that was out comes back with another id: it may have had nothing to lose.
+    fn note_id(&mut self, now: &Membership, told: MemberEpoch) {
+        // What is told late may be of a membership before this one.
+        let id = (now.epoch == told).then(|| now.member_id.clone());
+        if self.id.is_none() || self.id != id {
+            let (member, untold, partitions) = (self.member, self.untold, Vec::new());
+            self.note(GroupWhat::Released { member, partitions, is_lost: true, untold });
+        }
+        self.id = id;
     }
 
     /// Whether the history knows the records of the topic: a pattern matches others too.
