@@ -16,6 +16,9 @@ use crate::world::nanos;
 /// Whether a group may change its protocol while it has members.
 const MIGRATION_POLICY: &str = "group.consumer.migration.policy";
 
+const CLASSIC_SIZE_MAX: &str = "group.max.size";
+const CONSUMER_SIZE_MAX: &str = "group.consumer.max.size";
+
 /// How members and coordinator talk (`group.protocol`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,6 +70,9 @@ pub struct GroupSpec {
     pub poll_interval_max_ms: u64,
     /// The topics that its members read; all when empty.
     pub topics: BTreeSet<String>,
+    /// A regular expression by which members of the consumer protocol subscribe; of the scenario's
+    /// topics it has to match those in `topics` and no other, and what else it matches is read too.
+    pub pattern: Option<String>,
     /// After one poll in so many a member leaves, and comes back soon; 0 for never.
     pub leaves_one_in: u64,
     /// After one poll in so many a member takes longer than `max.poll.interval.ms` allows, or nearly;
@@ -91,6 +97,7 @@ impl Default for GroupSpec {
             heartbeat_interval_ms: 300,
             poll_interval_max_ms: 4_000,
             topics: BTreeSet::new(),
+            pattern: None,
             leaves_one_in: 0,
             stalls_one_in: 0,
             resets: 0,
@@ -117,6 +124,9 @@ impl GroupSpec {
         }
         if self.members < self.static_members {
             return Some("static_members is above members".to_owned());
+        }
+        if self.pattern.is_some() && self.protocol != ProtocolSpec::Consumer {
+            return Some("pattern is for the consumer protocol".to_owned());
         }
         let is_known = |name: &&String| match self.protocol {
             ProtocolSpec::Classic | ProtocolSpec::Mixed => Assignor::from_name(name).is_some(),
@@ -169,6 +179,17 @@ impl Scenario {
     pub fn longest_session(&self) -> Duration {
         let classic_ms = self.groups.values().map(|group| group.session_timeout_ms).max();
         Duration::from_millis(self.consumer_session_ms().max(classic_ms.unwrap_or_default()))
+    }
+
+    /// Whether `group` may have no room for a member: who crashed keeps its place for a session, so that
+    /// a member may hold several.
+    pub fn may_be_full(&self, group: &GroupSpec) -> bool {
+        let is_set = |name: &str| self.cluster.settings.contains_key(name);
+        match group.protocol {
+            ProtocolSpec::Classic => is_set(CLASSIC_SIZE_MAX),
+            ProtocolSpec::Consumer => is_set(CONSUMER_SIZE_MAX),
+            ProtocolSpec::Mixed => is_set(CLASSIC_SIZE_MAX) || is_set(CONSUMER_SIZE_MAX),
+        }
     }
 
     fn consumer_session_ms(&self) -> u64 {

@@ -70,6 +70,8 @@ pub(super) async fn run(mut seat: Seat) {
             Task::Trim => seat.trim(&client, &admin).await,
             Task::ShortLived(number) => seat.short_lived(&client, &admin, number).await,
             Task::Ask => seat.ask(&client, &admin).await,
+            // Groups are to come to rest then.
+            Task::Reset(_) if seat.work.is_closing() => {}
             Task::Reset(group) => seat.reset(&client, &admin, group).await,
             Task::DeleteOffsets(group) => {
                 let (group, _) = seat.work.group(group);

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use client::consumer::{ConsumerError, OffsetReset};
 use client::group::{
-    AutoCommit, CommitError, CommitObserver, CommittedOffset, GroupError, GroupProtocol, Offsets,
+    AutoCommit, CommitError, CommitObserver, CommittedOffset, GroupError, GroupProtocol,
+    MemberEpoch, Membership, Offsets,
 };
 use client::{
     Client, ClientError, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, Polled,
@@ -89,6 +90,8 @@ struct Session<'a> {
     place: MemberPlace,
     member: u32,
     consumer: GroupConsumer,
+    /// The id that it was last known by for certain.
+    id: Option<StrBytes>,
     /// What the next poll gives up.
     owed: Vec<Partition>,
     /// When the last poll began that had no change to tell.
@@ -117,10 +120,14 @@ impl<'a> Session<'a> {
         let mut consumer = GroupConsumer::new(client, config);
         let topics = seat.work.scenario.topics_of(spec);
         let names = topics.iter().map(|topic| StrBytes::from(&**topic));
-        let subscribed = consumer.subscribe(Subscription::topics(names)).await;
-        subscribed.expect("names are no regular expression");
-        let (owed, untold) = (Vec::new(), 0);
-        Session { seat, group, spec, place, member, consumer, owed, untold, is_dirty: false }
+        let subscription = match &spec.pattern {
+            Some(pattern) => Subscription::Regex(StrBytes::from(pattern.as_str())),
+            None => Subscription::topics(names),
+        };
+        let subscribed = consumer.subscribe(subscription).await;
+        subscribed.expect("only consumers have a pattern");
+        let (id, owed, untold, is_dirty) = (None, Vec::new(), 0, false);
+        Session { seat, group, spec, place, member, consumer, id, owed, untold, is_dirty }
     }
 
     async fn run(mut self) {
@@ -151,11 +158,12 @@ impl<'a> Session<'a> {
                 self.on_records(&records).await;
             }
             Ok(Polled::Assigned(change)) => {
-                let partitions = named(&change.partitions);
+                let partitions = self.named(&change.partitions);
                 let (member, epoch) = (self.member, change.epoch.0);
                 let new = partitions.clone();
                 self.seat.work.change_owned(self.seat.client, |owned| owned.extend(new));
                 let (untold, now) = (self.untold, self.consumer.membership());
+                self.note_id(&now, change.epoch);
                 let is_leader = now.is_leader && now.epoch == change.epoch;
                 self.note(GroupWhat::Assigned { member, epoch, partitions, untold, is_leader });
                 if self.seat.dice.one_in(2) {
@@ -163,12 +171,12 @@ impl<'a> Session<'a> {
                 }
             }
             Ok(Polled::Revoked(change)) => {
-                self.owed = named(&change.partitions);
+                self.owed = self.named(&change.partitions);
                 self.commit_rest().await;
             }
             Ok(Polled::Lost(change)) => {
                 self.seat.work.note_loss();
-                self.release(named(&change.partitions), true);
+                self.release(self.named(&change.partitions), true);
             }
             Err(error) => {
                 if self.on_error(error).await == Next::Fail {
@@ -205,6 +213,27 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A classic member that was out comes back with another id: it may have had nothing to lose.
+    fn note_id(&mut self, now: &Membership, told: MemberEpoch) {
+        // What is told late may be of a membership before this one.
+        let id = (now.epoch == told).then(|| now.member_id.clone());
+        if self.id.is_none() || self.id != id {
+            let (member, untold, partitions) = (self.member, self.untold, Vec::new());
+            self.note(GroupWhat::Released { member, partitions, is_lost: true, untold });
+        }
+        self.id = id;
+    }
+
+    /// Whether the history knows the records of the topic: a pattern matches others too.
+    fn is_known(&self, at: &TopicPartition) -> bool {
+        self.spec.pattern.is_none() || self.seat.work.scenario.topics.contains_key(&*at.topic)
+    }
+
+    /// What the history hears of.
+    fn named(&self, partitions: &BTreeSet<TopicPartition>) -> Vec<Partition> {
+        partitions.iter().filter(|at| self.is_known(at)).map(partition_of).collect()
+    }
+
     /// Takes so long, at most until everything comes to its end.
     async fn stall(&self, time: Duration) {
         let until = self.seat.runtime.clock.now() + time;
@@ -227,7 +256,9 @@ impl<'a> Session<'a> {
     async fn on_records(&mut self, records: &[ConsumerRecord]) {
         let recorder = self.seat.work.recorder.clone();
         let mut processed = Vec::new();
-        for (at, seen) in by_partition(&recorder, records) {
+        let records: Vec<ConsumerRecord> =
+            records.iter().filter(|record| self.is_known(&record.at)).cloned().collect();
+        for (at, seen) in by_partition(&recorder, &records) {
             let partition = partition_of(&at);
             processed.push((partition.clone(), seen.iter().map(|seen| seen.offset).collect()));
             recorder.poll(self.seat.node, self.member, &partition, seen);
@@ -270,7 +301,8 @@ impl<'a> Session<'a> {
         }
         let asked = self.consumer.membership().epoch.0;
         let by = Writer::Member { member: self.member, epoch: asked };
-        let noted = offsets.iter().map(|(at, value)| (partition_of(at), Some(committed(value))));
+        let noted = offsets.iter().filter(|(at, _)| self.is_known(at));
+        let noted = noted.map(|(at, value)| (partition_of(at), Some(committed(value))));
         let (offsets_noted, may_repeat) = (noted.collect(), how == How::Repeated);
         self.note(GroupWhat::Write { write, by, offsets: offsets_noted, may_repeat });
         let result = match how {
@@ -336,7 +368,9 @@ impl<'a> Session<'a> {
         let group = self.group;
         match &error {
             GroupError::Refused(source) => {
-                self.seat.note_failure(&format!("membership of {group}"), source, &[]);
+                let is_full = self.seat.work.scenario.may_be_full(self.spec);
+                let fits = is_full.then_some(ErrorCode::GroupMaxSizeReached);
+                self.seat.note_failure(&format!("membership of {group}"), source, fits.as_slice());
                 return Next::Fail;
             }
             // A static member's process before this one is still a member, or what it sent came late.
@@ -474,8 +508,4 @@ pub(super) fn committed(value: &CommittedOffset) -> Committed {
 
 pub(super) fn partition_of(at: &TopicPartition) -> Partition {
     Partition { topic: Arc::from(&*at.topic), index: at.partition.0 }
-}
-
-fn named(partitions: &BTreeSet<TopicPartition>) -> Vec<Partition> {
-    partitions.iter().map(partition_of).collect()
 }

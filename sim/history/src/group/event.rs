@@ -127,7 +127,7 @@ pub enum GroupWhat {
         member: u32,
         /// Of which.
         partitions: Vec<Partition>,
-        /// It was out of the group and was only told now.
+        /// It was out of the group and was only told now; perhaps it had nothing to let go of.
         is_lost: bool,
         /// Nobody had told it to let go before: what told it was on its way for the time that one of
         /// its requests may take, at the most.

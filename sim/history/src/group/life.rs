@@ -47,7 +47,7 @@ impl Life {
             _ => None,
         });
         let deletions = deletions(events);
-        let stays = stays(events, rules.protocol);
+        let stays = stays(events);
         Life {
             bare: bare(events, &deletions),
             deletions,
@@ -163,26 +163,31 @@ fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
     begins.into_iter().map(|from| Span { from, until: until(from) }).collect()
 }
 
-/// From an assignment to the last commit that was accepted. Who has nothing is not told that it was out
-/// meanwhile: in a group that begins anew when it is empty it may have been.
-fn stays(events: &[Moment<'_>], protocol: Protocol) -> Vec<(u32, Span)> {
+/// From an assignment to the last commit that was accepted. A classic member that was out has another
+/// id then, and its history says so; a consumer keeps its id, and is not told that it was out when it
+/// had nothing.
+fn stays(events: &[Moment<'_>]) -> Vec<(u32, Span)> {
+    let mut consumers = BTreeSet::new();
     let mut owned: BTreeMap<u32, BTreeSet<&Partition>> = BTreeMap::new();
     let mut since: BTreeMap<u32, u64> = BTreeMap::new();
     let mut asked: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
     let mut stays: BTreeMap<(u32, u64), u64> = BTreeMap::new();
     for moment in events {
         match moment.what {
+            GroupWhat::Began { member, protocol: Protocol::Consumer, .. } => {
+                consumers.insert(*member);
+            }
             GroupWhat::Assigned { member, partitions, .. } => {
                 let owned = owned.entry(*member).or_default();
                 owned.extend(partitions);
-                if protocol != Protocol::Mixed || !owned.is_empty() {
+                if !consumers.contains(member) || !owned.is_empty() {
                     since.entry(*member).or_insert(moment.at);
                 }
             }
             GroupWhat::Released { member, partitions, is_lost, .. } => {
                 let owned = owned.entry(*member).or_default();
                 owned.retain(|at| !partitions.contains(at));
-                if *is_lost || (protocol == Protocol::Mixed && owned.is_empty()) {
+                if *is_lost || (consumers.contains(member) && owned.is_empty()) {
                     since.remove(member);
                 }
             }

@@ -125,8 +125,8 @@ fn a_commit_is_of_the_generation_that_the_group_is_in() {
 fn a_mixed_group_keeps_its_epochs_while_somebody_is_in_it() {
     let rules = GroupRules { protocol: Protocol::Mixed, ..GroupRules::default() };
     let check = |lines: &str, expected: &[&str]| {
-        let lines = format!("{SET} began 1, began 2 consumer, began 3, {lines}, stored 0 0");
-        check_with(rules.clone(), &lines, expected);
+        let began = "began 1, began 2 consumer, began 3, began 4 consumer";
+        check_with(rules.clone(), &format!("{SET} {began}, {lines}, stored 0 0"), expected);
     };
     let stays = |member: u32, write: u32| format!("commit {write} {member} 4 0, done {write} 9");
     let (first, second) = (stays(1, 1), stays(2, 2));
@@ -140,9 +140,16 @@ fn a_mixed_group_keeps_its_epochs_while_somebody_is_in_it() {
     let third = stays(3, 3);
     let held = format!("assign 3 3, assign 1 4, {first}, lost 1, assign 2 4, {second}, {third}");
     check(&held, &["two-owners", "fenced-commit"]);
-    // Who let go of everything may be out without being told.
-    let gap = format!("assign 3 3, assign 1 4, {first}, lost 1, release 3, assign 3 4 none,");
-    check(&format!("{gap} assign 2 4, {second}, {third}"), &[]);
+    // Also while it had nothing: a classic member knows when it was out.
+    let gap = |member: u32, out: &str| {
+        let released = format!("release {member}, {out} assign {member} 4 none,");
+        let gap = format!("assign {member} 3, assign 1 4, {first}, lost 1, {released}");
+        format!("{gap} assign 2 4, {second}, commit 8 {member} 4 0, done 8 9")
+    };
+    check(&gap(3, ""), &["two-owners"]);
+    check(&gap(3, "lost 3 none,"), &[]);
+    // A consumer may be out without being told.
+    check(&gap(4, ""), &[]);
 }
 
 #[test]

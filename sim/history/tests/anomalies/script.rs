@@ -136,7 +136,7 @@ impl Script {
 
     /// What happens in the group `g`: `began M [INSTANCE]`, of a mixed one `began M [consumer]`, `assign
     /// M EPOCH [none] [leads]`, `release M [UNTOLD]`,
-    /// `lost M`, `end M`; `commit W M EPOCH OFFSET` is the write number W, `recommit …` one that may
+    /// `lost M [none]`, `end M`; `commit W M EPOCH OFFSET` is the write number W, `recommit …` one that may
     /// be sent twice, `set W OFFSET`, `forget W` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
     /// `unknown W`; `fetched OFFSET:W` tells what W wrote there, `fetched none` nothing;
     /// `process M OFFSET…`.
@@ -181,6 +181,7 @@ impl Script {
                 GroupWhat::Released { member: member(), partitions, is_lost: false, untold }
             }
             "lost" => {
+                let partitions = if words.len() < 3 { partitions } else { Vec::new() };
                 GroupWhat::Released { member: member(), partitions, is_lost: true, untold: 0 }
             }
             "end" => GroupWhat::Ended { member: member() },
