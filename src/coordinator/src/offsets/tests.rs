@@ -437,6 +437,71 @@ fn a_load_drops_offsets_of_topics_that_are_others_now() {
 }
 
 #[test]
+fn offsets_of_a_topic_that_went_unseen_are_not_for_the_next_of_its_name() {
+    check(
+        "a commits t-0@5 u-0@6, \
+         topic t gone unseen, \
+         coordinator restarts, \
+         admin fetches, \
+         topic t id=9, \
+         admin fetches t-0, \
+         admin fetches",
+        expect![[r#"
+            0s log: g t-0 at 5
+            0s log: g u-0 at 6
+            0s a: commit: ok ok
+            0s admin: offsets: ok t-0@5 u-0@6
+            0s log: g t-0 gone
+            0s admin: offsets: ok t-0@-1
+            0s admin: offsets: ok u-0@6
+        "#]],
+    );
+}
+
+#[test]
+fn nobody_is_told_an_offset_of_another_topic() {
+    check(
+        "a commits t-0@5 u-0@6, \
+         topic t id=9 unseen, \
+         admin fetches t-0 u-0, \
+         admin fetches, \
+         admin fetches u-0 v=10 topic-id=2, \
+         admin fetches u-0 v=10 topic-id=8",
+        expect![[r#"
+            0s log: g t-0 at 5
+            0s log: g u-0 at 6
+            0s a: commit: ok ok
+            0s admin: offsets: ok t-0@-1 u-0@6
+            0s admin: offsets: ok u-0@6
+            0s admin: offsets: ok u-0@6
+            0s admin: offsets: ok u-0@-1
+        "#]],
+    );
+}
+
+#[test]
+fn commits_for_a_topic_that_is_another_by_now_are_refused() {
+    check(
+        "topic t id=9, \
+         a commits t-0@5 topic-id=1, \
+         a commits t-0@5 topic-id=1 v=10, \
+         a commits t-0@5 topic-id=9 v=10, \
+         topic t gone, \
+         a commits t-0@6 topic-id=9, \
+         admin fetches t-0",
+        expect![[r#"
+            0s a: commit: UNKNOWN_TOPIC_OR_PARTITION
+            0s a: commit: UNKNOWN_TOPIC_ID
+            0s log: g t-0 at 5
+            0s a: commit: ok
+            0s log: g t-0 gone
+            0s a: commit: UNKNOWN_TOPIC_OR_PARTITION
+            0s admin: offsets: ok t-0@-1
+        "#]],
+    );
+}
+
+#[test]
 fn more_than_one_batch_of_tombstones_takes_several_runs() {
     let config = Config { offsets_retention: Duration::from_secs(60), ..Config::default() };
     let mut world = World::new(config);
