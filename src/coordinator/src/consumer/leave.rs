@@ -102,6 +102,9 @@ impl Shard {
         }
         self.drop_unused_patterns(group_id, out);
         self.bump_group_epoch(group_id, reason, env, out);
+        if let Some(group) = self.consumer_group_mut(group_id).filter(|group| group.is_empty()) {
+            group.emptied_at = Some(env.wall);
+        }
     }
 
     /// The records that take a member away; their order matters to Kafka's replay.
@@ -190,6 +193,8 @@ impl Shard {
                     self.timers.set(Timer::ConsumerRebalance(group_id, id), env.now + timeout);
                 }
             }
+            // The log does not say since when; offsets are rather kept for too long.
+            group.emptied_at = group.is_empty().then_some(env.wall);
             ids.push(group_id.clone());
         }
         for group_id in &ids {

@@ -171,6 +171,43 @@ fn offsets_of_empty_groups_expire_from_when_they_emptied() {
 }
 
 #[test]
+fn offsets_that_an_empty_group_is_given_expire_from_their_commit() {
+    check(
+        "a enters, \
+         after 3s, \
+         a syncs a:x, \
+         a commits t-0@5 t-1@5, \
+         a leaves, \
+         after 6d, \
+         b commits t-0@9, \
+         after 6d, \
+         admin fetches, \
+         after 1d, \
+         after 10m, \
+         admin lists",
+        expect![[r#"
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g t-0 at 5
+            3s log: g t-1 at 5
+            3s a: commit: ok ok
+            3s log: g generation 2
+            3s a: leave: ok ok
+            518403s log: g t-0 at 9
+            518403s b: commit: ok
+            605400s log: g t-1 gone
+            1036803s admin: offsets: ok t-0@9
+            1123800s log: g t-0 gone
+            1123800s log: g gone
+            1123803s admin: list:
+        "#]],
+    );
+}
+
+#[test]
 fn offsets_of_simple_groups_expire_from_their_commit() {
     check(
         "a commits t-0@5, \

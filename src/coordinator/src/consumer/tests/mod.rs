@@ -3,6 +3,7 @@
 mod classic;
 mod describe;
 mod errors;
+mod expiry;
 mod migration;
 mod random;
 mod replay;
