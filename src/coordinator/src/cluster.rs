@@ -30,6 +30,11 @@ pub struct TopicChanges {
 }
 
 impl TopicChanges {
+    /// The topics that something became of.
+    pub fn names(&self) -> impl Iterator<Item = &StrBytes> {
+        self.created.iter().chain(&self.deleted).chain(&self.resized)
+    }
+
     /// Whether nothing changed that groups could see.
     pub fn is_empty(&self) -> bool {
         self.created.is_empty() && self.deleted.is_empty() && self.resized.is_empty()

@@ -175,7 +175,7 @@ impl Shard {
         out: &mut Output,
     ) {
         self.forget_offsets_of_changed_topics(changes, env, out);
-        self.on_topics_of_consumer_groups_changed(env, out);
+        self.on_topics_of_consumer_groups_changed(changes, env, out);
         self.assert_invariants();
     }
 
