@@ -1,5 +1,6 @@
 //! What a shard must know of the cluster it is part of.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::TopicId;
@@ -14,6 +15,30 @@ pub struct Topic {
     pub id: TopicId,
     /// How many partitions it has.
     pub partition_count: u32,
+}
+
+/// What became of topics since a shard was last told, by their names. One that was deleted and created
+/// again is both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicChanges {
+    /// Those that are new.
+    pub created: BTreeSet<StrBytes>,
+    /// Those that are gone.
+    pub deleted: BTreeSet<StrBytes>,
+    /// Those with another number of partitions than before.
+    pub resized: BTreeSet<StrBytes>,
+}
+
+impl TopicChanges {
+    /// The topics that something became of.
+    pub fn names(&self) -> impl Iterator<Item = &StrBytes> {
+        self.created.iter().chain(&self.deleted).chain(&self.resized)
+    }
+
+    /// Whether nothing changed that groups could see.
+    pub fn is_empty(&self) -> bool {
+        self.created.is_empty() && self.deleted.is_empty() && self.resized.is_empty()
+    }
 }
 
 /// The settings of one consumer group: its own configs over the broker's.

@@ -29,7 +29,7 @@ mod timers;
 
 pub use admin::{Activity, Counts};
 pub use call::{Answer, Call, Request, Response, Ticket};
-pub use cluster::{Cluster, ConsumerGroupSettings, Topic};
+pub use cluster::{Cluster, ConsumerGroupSettings, Topic, TopicChanges};
 pub use config::{Config, MigrationPolicy};
 pub use group::Rebalance;
 pub use record::{Record, RecordError};

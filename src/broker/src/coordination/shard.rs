@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator::{Call, Config, Env, Output, Response, Shard, Ticket};
+use coordinator::{Call, Config, Env, Output, Response, Shard, Ticket, TopicChanges};
 use metadata::{Image, TopicChange};
 use model::{FastMap, PartitionIndex};
 use protocol::records::{BatchError, Compression, Scratch, ValidatedBatch};
@@ -314,15 +314,21 @@ impl ShardTask {
         }
         let delta = image.delta_since(&serving.image);
         serving.image = image.clone();
-        if delta.topics.is_empty() {
+        let mut changes = TopicChanges::default();
+        for change in &delta.topics {
+            match change {
+                TopicChange::Created(topic) => changes.created.insert(StrBytes::from(&*topic.name)),
+                TopicChange::Deleted(topic) => changes.deleted.insert(StrBytes::from(&*topic.name)),
+                TopicChange::Changed { before, after } => {
+                    before.partitions.len() != after.partitions.len()
+                        && changes.resized.insert(StrBytes::from(&*after.name))
+                }
+            };
+        }
+        if changes.is_empty() {
             return Ok(());
         }
-        let deleted = delta.topics.iter().filter_map(|change| match change {
-            TopicChange::Deleted(topic) => Some(StrBytes::from(&*topic.name)),
-            TopicChange::Created(_) | TopicChange::Changed { .. } => None,
-        });
-        let deleted: Vec<StrBytes> = deleted.collect();
-        self.decide(serving, round, |shard, env, out| shard.on_topics_changed(&deleted, env, out))
+        self.decide(serving, round, |shard, env, out| shard.on_topics_changed(&changes, env, out))
     }
 
     /// Lets the shard decide calls that wait, as many as make a batch.

@@ -52,6 +52,31 @@ pub(crate) const CONSUMER: &str = "consumer";
 /// More than what a group's record has beside its texts and members.
 const GROUP_RECORD_BYTES: usize = 64;
 
+/// The names that are in every list. Takes as many steps as there are names, each in the logarithm of
+/// that: whoever joins says how many there are.
+pub(crate) fn common_names<'a, L>(lists: impl Iterator<Item = L>) -> BTreeSet<&'a str>
+where
+    L: Iterator<Item = &'a str>,
+{
+    // In how many of the lists so far each name is that was in all of them when it was last seen. A
+    // name that a list has twice counts once.
+    let mut seen_in: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut list_count = 0;
+    for list in lists {
+        for name in list {
+            if list_count == 0 {
+                seen_in.insert(name, 1);
+            } else if let Some(count) = seen_in.get_mut(name)
+                && *count == list_count
+            {
+                *count += 1;
+            }
+        }
+        list_count += 1;
+    }
+    seen_in.into_iter().filter(|(_, count)| *count == list_count).map(|(name, _)| name).collect()
+}
+
 /// A classic group.
 #[derive(Clone, Debug)]
 pub(crate) struct ClassicGroup {
@@ -217,30 +242,38 @@ impl ClassicGroup {
         if self.state == ClassicState::Empty {
             return !protocol_type.is_empty() && names.next().is_some();
         }
-        self.protocol_type.as_ref().is_some_and(|own| *own == *protocol_type)
-            && names.any(|name| self.is_candidate(name))
+        if self.protocol_type.as_ref().is_none_or(|own| *own != *protocol_type) {
+            return false;
+        }
+        if self.members.is_empty() {
+            return names.next().is_some();
+        }
+        let candidates = self.candidates();
+        names.any(|name| candidates.contains(name.as_str()))
     }
 
-    fn is_candidate(&self, protocol: &str) -> bool {
-        self.members.values().all(|member| member.metadata(protocol).is_some())
+    /// The protocols that all members know.
+    fn candidates(&self) -> BTreeSet<&str> {
+        common_names(self.members.values().map(|member| {
+            let protocols = member.protocols.iter();
+            protocols.map(|protocol| protocol.name.as_str())
+        }))
     }
 
     /// The vote: every member is for the first of its protocols that all can do, and most votes win;
     /// at a tie, what the leader likes better.
     pub(crate) fn select_protocol(&self) -> Option<StrBytes> {
         let leader = self.leader.as_ref().and_then(|leader| self.members.get(leader))?;
-        let names = leader.protocols.iter().map(|protocol| &protocol.name);
-        let candidates: Vec<_> = names.filter(|name| self.is_candidate(name)).collect();
-        let mut votes = vec![0_usize; candidates.len()];
+        let candidates = self.candidates();
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
-            let vote = member.vote(|name| candidates.iter().any(|known| **known == *name));
-            if let Some(place) = candidates.iter().position(|name| Some(*name) == vote) {
-                votes[place] += 1;
+            if let Some(vote) = member.vote(|name| candidates.contains(name)) {
+                *votes.entry(vote).or_default() += 1;
             }
         }
-        let most = *votes.iter().max()?;
-        let place = votes.iter().position(|votes| *votes == most)?;
-        Some(candidates[place].clone())
+        let most = votes.values().max()?;
+        let mut names = leader.protocols.iter().map(|protocol| &protocol.name);
+        names.find(|name| votes.get(name.as_str()) == Some(most)).cloned()
     }
 
     /// Whether everybody that is known has joined.

@@ -303,8 +303,16 @@ pub(crate) fn client_reason(request: &m::JoinGroupRequest) -> String {
     }
 }
 
-/// As Kafka makes them: what a client calls itself, then a UUID in the hexadecimal form.
+/// The longest text that the protocol can say, in bytes.
+const TEXT_BYTES_MAX: usize = i16::MAX as usize;
+
+/// A hyphen and a UUID.
+const SUFFIX_BYTES: usize = 37;
+
+/// As Kafka makes them: what a client calls itself, then a UUID in the hexadecimal form. A long name is
+/// cut: an id that can not be told would close the connection of its member, and of the leader.
 pub(crate) fn new_member_id(prefix: &str, random: [u8; 16]) -> StrBytes {
+    let prefix = &prefix[..prefix.floor_char_boundary(TEXT_BYTES_MAX - SUFFIX_BYTES)];
     let bytes = u128::from_be_bytes(Uuid::from_random(random).0);
     let hex = format!("{bytes:032x}");
     let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
@@ -315,5 +323,24 @@ impl Caller {
     /// The call, to be answered later.
     pub(crate) fn waiting(&self) -> Waiting {
         Waiting { ticket: self.ticket, api_version: self.api_version }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_id_can_be_told_whatever_its_client_is_called() {
+        let uuid = "-00000000-0000-4000-8000-000000000000";
+        assert_eq!(new_member_id("a", [0; 16]), *format!("a{uuid}"));
+        let longest = new_member_id(&"a".repeat(TEXT_BYTES_MAX), [0; 16]);
+        assert_eq!(longest, *format!("{}{uuid}", "a".repeat(TEXT_BYTES_MAX - SUFFIX_BYTES)));
+        // Three bytes a character: the last one does not fit.
+        let cut = new_member_id(&"\u{20ac}".repeat(TEXT_BYTES_MAX / 3), [0; 16]);
+        assert_eq!(
+            cut,
+            *format!("{}{uuid}", "\u{20ac}".repeat((TEXT_BYTES_MAX - SUFFIX_BYTES) / 3))
+        );
     }
 }

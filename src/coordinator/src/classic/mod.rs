@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use protocol::{ErrorCode, StrBytes};
 
-pub(crate) use group::{CONSUMER, ClassicGroup, ClassicState};
+pub(crate) use group::{CONSUMER, ClassicGroup, ClassicState, common_names};
 pub(crate) use member::{ClassicMember, MemberProtocol};
 use rebalance::{answer_join_error, answer_sync_error};
 

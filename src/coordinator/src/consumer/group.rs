@@ -54,6 +54,8 @@ pub(crate) struct ConsumerGroup {
     pub(super) topics: BTreeMap<StrBytes, Topic>,
     /// When the patterns were matched last; not in the log.
     pub(super) patterns_matched_at: Option<Instant>,
+    /// When the last member went, or when the group was loaded without any; not in the log.
+    pub(super) emptied_at: Option<Timestamp>,
 }
 
 /// What a pattern matched.

@@ -4,6 +4,7 @@
 use protocol::StrBytes;
 use protocol::messages as m;
 
+use crate::cluster::TopicChanges;
 use crate::group::Group;
 use crate::shard::{Env, Output, Shard};
 use crate::timers::Timer;
@@ -102,6 +103,9 @@ impl Shard {
         }
         self.drop_unused_patterns(group_id, out);
         self.bump_group_epoch(group_id, reason, env, out);
+        if let Some(group) = self.consumer_group_mut(group_id).filter(|group| group.is_empty()) {
+            group.emptied_at = Some(env.wall);
+        }
     }
 
     /// The records that take a member away; their order matters to Kafka's replay.
@@ -190,11 +194,16 @@ impl Shard {
                     self.timers.set(Timer::ConsumerRebalance(group_id, id), env.now + timeout);
                 }
             }
+            // The log does not say since when; offsets are rather kept for too long.
+            group.emptied_at = group.is_empty().then_some(env.wall);
             ids.push(group_id.clone());
         }
         for group_id in &ids {
             self.take_away_old_record(group_id, out);
-            self.look_at_topics(group_id, env, out);
+            if self.consumer_group(group_id).is_some_and(|group| !group.is_empty()) {
+                let reason = self.look_at_names(group_id, env, out);
+                self.look_at_topics(group_id, reason, env, out);
+            }
         }
     }
 
@@ -205,16 +214,29 @@ impl Shard {
         }
     }
 
-    /// Topics are new, gone or have grown.
+    /// Topics are new, gone or have grown. Only the groups that this concerns are looked at: that takes
+    /// as many steps as they have topics.
     pub(crate) fn on_topics_of_consumer_groups_changed(
         &mut self,
+        changes: &TopicChanges,
         env: &mut Env<'_>,
         out: &mut Output,
     ) {
-        let is_consumer = |group: &Group| matches!(group, Group::Consumer(_));
-        let ids = self.groups.iter().filter(|(_, group)| is_consumer(group));
-        for group_id in ids.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            self.look_at_topics(&group_id, env, out);
+        let are_other_names = !changes.created.is_empty() || !changes.deleted.is_empty();
+        let mut concerned = Vec::new();
+        for (id, group) in &self.groups {
+            let Group::Consumer(group) = group else { continue };
+            let reads_one = changes.names().any(|name| group.reads(name));
+            let may_match = are_other_names && group.used_patterns().next().is_some();
+            if !group.is_empty() && (reads_one || may_match) {
+                concerned.push((id.clone(), reads_one, may_match));
+            }
+        }
+        for (id, reads_one, may_match) in concerned {
+            let reason = if may_match { self.look_at_names(&id, env, out) } else { None };
+            if reads_one || reason.is_some() {
+                self.look_at_topics(&id, reason, env, out);
+            }
         }
     }
 }

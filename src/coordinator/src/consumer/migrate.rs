@@ -11,7 +11,7 @@ use protocol::messages as m;
 use protocol::messages::consumer_group_member_metadata_value as metadata;
 use protocol::{ErrorCode, StrBytes};
 
-use crate::classic::{ClassicGroup, ClassicMember, MemberProtocol};
+use crate::classic::{ClassicGroup, ClassicMember, MemberProtocol, common_names};
 use crate::cluster::Cluster;
 use crate::group::Group;
 use crate::record::Record;
@@ -310,12 +310,11 @@ impl ConsumerGroup {
 fn common_protocol<'a>(
     members: impl Iterator<Item = &'a metadata::ClassicMemberMetadata> + Clone,
 ) -> Option<StrBytes> {
-    let first = members.clone().next()?;
-    let knows = |classic: &metadata::ClassicMemberMetadata, name: &StrBytes| {
-        classic.supported_protocols.iter().any(|protocol| protocol.name == *name)
+    let names = |classic: &'a metadata::ClassicMemberMetadata| {
+        classic.supported_protocols.iter().map(|protocol| &protocol.name)
     };
-    let mut names = first.supported_protocols.iter().map(|protocol| &protocol.name);
-    names.find(|name| members.clone().all(|classic| knows(classic, name))).cloned()
+    let common = common_names(members.clone().map(|it| names(it).map(StrBytes::as_str)));
+    names(members.clone().next()?).find(|name| common.contains(name.as_str())).cloned()
 }
 
 fn classic_member(

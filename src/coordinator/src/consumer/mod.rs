@@ -34,7 +34,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-use model::TopicId;
+use model::{Timestamp, TopicId};
 use protocol::{ErrorCode, StrBytes};
 
 use crate::group::Group;
@@ -70,6 +70,11 @@ impl ConsumerGroup {
     /// Whether it has no member.
     pub(crate) fn is_empty(&self) -> bool {
         self.members().is_empty()
+    }
+
+    /// Since when it has no member, as far as that is known.
+    pub(crate) fn empty_since(&self) -> Option<Timestamp> {
+        self.emptied_at.filter(|_| self.is_empty())
     }
 
     /// Whether a member reads the topic: its offsets do not expire and are not deleted.

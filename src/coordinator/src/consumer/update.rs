@@ -152,29 +152,35 @@ impl Shard {
         self.activity.consumer_rebalances += 1;
     }
 
-    /// Looks at the group's topics; what became of them is a reason for a new epoch.
-    pub(super) fn look_at_topics(
+    /// Matches patterns because there are other names than before, now or as soon as that may be. Why
+    /// the group needs a new epoch, if it does.
+    pub(super) fn look_at_names(
         &mut self,
         group_id: &StrBytes,
         env: &mut Env<'_>,
         out: &mut Output,
+    ) -> Option<String> {
+        let group = self.consumer_group(group_id)?;
+        group.used_patterns().next()?;
+        if let Some(at) = group.patterns_matched_at
+            && env.now.since(at) < PATTERN_INTERVAL_MIN
+        {
+            self.timers.set(Timer::ConsumerRegex(group_id.clone()), at + PATTERN_INTERVAL_MIN);
+            return None;
+        }
+        let pattern = self.match_patterns(group_id, env, out)?;
+        Some(format!("pattern {pattern} matches other topics"))
+    }
+
+    /// Looks at the group's topics; what became of them is a reason for a new epoch, and there may be
+    /// one already.
+    pub(super) fn look_at_topics(
+        &mut self,
+        group_id: &StrBytes,
+        reason: Option<String>,
+        env: &mut Env<'_>,
+        out: &mut Output,
     ) {
-        let Some(group) = self.consumer_group(group_id) else { return };
-        if group.members().is_empty() {
-            return;
-        }
-        let may_match =
-            group.patterns_matched_at.is_none_or(|at| env.now.since(at) >= PATTERN_INTERVAL_MIN);
-        let has_patterns = group.used_patterns().next().is_some();
-        let next_match = group.patterns_matched_at.map(|at| at + PATTERN_INTERVAL_MIN);
-        let mut reason = None;
-        if has_patterns && may_match {
-            reason = self
-                .match_patterns(group_id, env, out)
-                .map(|pattern| format!("pattern {pattern} matches other topics"));
-        } else if let (true, Some(at)) = (has_patterns, next_match) {
-            self.timers.set(Timer::ConsumerRegex(group_id.clone()), at);
-        }
         let Some(group) = self.consumer_group_mut(group_id) else { return };
         let topics = group.existing_topics(env.cluster);
         if metadata_hash(&topics) != group.metadata_hash {

@@ -3,7 +3,9 @@
 //! The rules are those of `OffsetMetadataManager.commitOffset`.
 
 use protocol::messages as m;
-use protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -13,6 +15,9 @@ use crate::call::Response;
 use crate::group::Group;
 use crate::record::Record;
 use crate::shard::{Caller, Env, Output, Shard};
+
+/// The first version that names topics by their ids.
+const TOPIC_IDS_FROM: i16 = 10;
 
 impl Shard {
     pub(crate) fn commit_offsets(
@@ -30,9 +35,10 @@ impl Shard {
         }
         let mut topics = Vec::new();
         for topic in &request.topics {
+            let topic_check = check.and_then(|()| check_topic(topic, from.api_version, env));
             let mut partitions = Vec::new();
             for partition in &topic.partitions {
-                let result = check
+                let result = topic_check
                     .and_then(|()| self.check_assignment(&request, topic.topic_id, partition))
                     .and_then(|()| self.check_metadata(partition));
                 if result.is_ok() {
@@ -126,9 +132,25 @@ fn check_size(request: &m::OffsetCommitRequest) -> Result<(), ErrorCode> {
     }
 }
 
+/// A topic may have been deleted, or made anew, since the caller looked up its id.
+fn check_topic(
+    topic: &OffsetCommitRequestTopic,
+    api_version: i16,
+    env: &Env<'_>,
+) -> Result<(), ErrorCode> {
+    let present = env.cluster.topic(&topic.name).map(|topic| topic.id);
+    if topic.topic_id.is_zero() || present == Some(topic.topic_id) {
+        Ok(())
+    } else if api_version >= TOPIC_IDS_FROM {
+        Err(ErrorCode::UnknownTopicId)
+    } else {
+        Err(ErrorCode::UnknownTopicOrPartition)
+    }
+}
+
 fn commit_record(
     request: &m::OffsetCommitRequest,
-    topic: &m::offset_commit_request::OffsetCommitRequestTopic,
+    topic: &OffsetCommitRequestTopic,
     partition: &OffsetCommitRequestPartition,
     env: &Env<'_>,
 ) -> Record {

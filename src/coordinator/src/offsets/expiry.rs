@@ -3,8 +3,11 @@
 //! In: a tick every `offsets.retention.check.interval.ms`. Out: tombstones.
 //!
 //! Since when an offset is not needed depends on the group (KIP-211): an empty group needs it until it
-//! became empty, a simple group or a consumer of other topics until it was committed. While a group
-//! rebalances nothing expires: nobody knows what it will read (KAFKA-13636).
+//! became empty, or until it was committed if that was later; a simple group or one that reads other
+//! topics until it was committed. Kafka looks at one of the two only: at the commit in consumer groups,
+//! so that offsets of a quiet topic go with the last member, and at the other in classic ones, so that
+//! an offset that an admin sets in an empty group may be gone in a minute. While a group rebalances
+//! nothing expires: nobody knows what it will read (KAFKA-13636).
 
 use std::time::Duration;
 
@@ -23,14 +26,6 @@ const TOMBSTONES_MAX: usize = 10_000;
 
 /// When the next run is if there were more.
 const NEXT_RUN: Duration = Duration::from_secs(1);
-
-/// From when on offsets of a group are not needed.
-enum NeededUntil {
-    /// The group is empty since then.
-    Moment(Timestamp),
-    /// Every offset since it was committed.
-    Commit,
-}
 
 impl Shard {
     pub(crate) fn expire_offsets(&mut self, env: &mut Env<'_>, out: &mut Output) {
@@ -69,38 +64,34 @@ impl Shard {
         let topics = topics.filter(|(topic, _)| !group.is_subscribed_to(topic));
         let expired = topics.flat_map(|(topic, partitions)| {
             let known = partitions.iter();
-            let known = known.filter(|(_, known)| known.is_expired(&needed_until, now, retention));
+            let known = known.filter(|(_, known)| known.is_expired(needed_until, now, retention));
             known.map(move |(partition, _)| tombstone(id, topic, *partition))
         });
         expired.take(max).collect()
     }
 }
 
-fn needed_until(group: &Group) -> Option<NeededUntil> {
+/// Until when at least a group needs all its offsets, each of which it needs until it was committed
+/// anyhow: [`Timestamp::NONE`] if that is all. Nothing when it needs them still.
+fn needed_until(group: &Group) -> Option<Timestamp> {
     let group = match group {
         Group::Classic(group) => group,
-        Group::Consumer(_) => return Some(NeededUntil::Commit),
+        Group::Consumer(group) => return Some(group.empty_since().unwrap_or(Timestamp::NONE)),
     };
     match group.state {
-        _ if group.protocol_type.is_none() && group.members.is_empty() => Some(NeededUntil::Commit),
-        ClassicState::Empty => {
-            Some(group.state_since.map_or(NeededUntil::Commit, NeededUntil::Moment))
-        }
-        ClassicState::Stable if group.subscribed_topics.is_some() => Some(NeededUntil::Commit),
+        _ if group.protocol_type.is_none() && group.members.is_empty() => Some(Timestamp::NONE),
+        ClassicState::Empty => Some(group.state_since.unwrap_or(Timestamp::NONE)),
+        ClassicState::Stable if group.subscribed_topics.is_some() => Some(Timestamp::NONE),
         _ => None,
     }
 }
 
 impl Committed {
-    fn is_expired(&self, needed: &NeededUntil, now: Timestamp, retention: Duration) -> bool {
+    fn is_expired(&self, needed_until: Timestamp, now: Timestamp, retention: Duration) -> bool {
         if let Some(moment) = self.expires_at {
             return moment <= now;
         }
-        let since = match needed {
-            NeededUntil::Moment(moment) => *moment,
-            NeededUntil::Commit => self.committed_at,
-        };
-        let millis = now.millis_since(since);
+        let millis = now.millis_since(self.committed_at.max(needed_until));
         u64::try_from(millis).is_ok_and(|millis| retention <= Duration::from_millis(millis))
     }
 }

@@ -33,7 +33,7 @@ impl Shard {
         let topics = match (&check, &request.topics) {
             (Err(_), _) => Vec::new(),
             (Ok(()), Some(topics)) => {
-                topics.iter().map(|topic| self.committed(id, topic)).collect()
+                topics.iter().map(|topic| self.committed(id, topic, env)).collect()
             }
             (Ok(()), None) => self.all_committed(id, from.api_version, env),
         };
@@ -46,10 +46,22 @@ impl Shard {
         out.answer(from.ticket, Response::OffsetFetch(group));
     }
 
-    fn committed(&self, id: &str, topic: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
+    /// What is known of a topic: nothing of what was committed for another one of its name, whether
+    /// the caller says by an id which one is meant or it is the one that there is now.
+    fn committed(
+        &self,
+        id: &str,
+        topic: &OffsetFetchRequestTopics,
+        env: &Env<'_>,
+    ) -> OffsetFetchResponseTopics {
+        let present = env.cluster.topic(&topic.name).map_or(TopicId::ZERO, |topic| topic.id);
+        let is_of_it = |known: &&Committed| {
+            !known.is_of_another(present) && !known.is_of_another(topic.topic_id)
+        };
         let partitions = topic.partition_indexes.iter().map(|partition| {
             let partition = PartitionIndex(*partition);
-            answer(partition, self.offsets.get(id, &topic.name, partition))
+            let known = self.offsets.get(id, &topic.name, partition);
+            answer(partition, known.filter(is_of_it))
         });
         OffsetFetchResponseTopics {
             name: topic.name.clone(),
@@ -72,12 +84,16 @@ impl Shard {
             if topic_id.is_zero() && api_version >= 10 {
                 continue;
             }
-            let partitions = partitions.iter();
-            let partitions = partitions.map(|(partition, known)| answer(*partition, Some(known)));
+            let partitions = partitions.iter().filter(|(_, known)| !known.is_of_another(topic_id));
+            let partitions: Vec<_> =
+                partitions.map(|(partition, known)| answer(*partition, Some(known))).collect();
+            if partitions.is_empty() {
+                continue;
+            }
             answers.push(OffsetFetchResponseTopics {
                 name: name.clone(),
                 topic_id,
-                partitions: partitions.collect(),
+                partitions,
                 ..Default::default()
             });
         }

@@ -22,6 +22,7 @@ use protocol::StrBytes;
 use protocol::messages as m;
 
 use crate::classic::ClassicGroup;
+use crate::cluster::TopicChanges;
 use crate::group::Group;
 use crate::record::Record;
 use crate::shard::{Env, Output, Shard};
@@ -117,6 +118,36 @@ impl Committed {
             topic_id: value.topic_id,
         }
     }
+
+    /// Whether it was committed for another topic than the one of this id; with a zero on either side
+    /// nobody knows.
+    fn is_of_another(&self, topic: TopicId) -> bool {
+        !self.topic_id.is_zero() && !topic.is_zero() && self.topic_id != topic
+    }
+}
+
+/// What became of a topic, for those who committed offsets of it.
+struct Fate {
+    /// Who has the name now; zero when nobody is known to.
+    present: TopicId,
+    was_deleted: bool,
+}
+
+impl Fate {
+    fn of(topic: &str, was_deleted: bool, env: &Env<'_>) -> Fate {
+        let present = env.cluster.topic(topic).map_or(TopicId::ZERO, |topic| topic.id);
+        Fate { present, was_deleted }
+    }
+
+    /// Whether the offset is worth nothing any more. One of a topic that was deleted has to be known to
+    /// be of its present self; any other has to be known not to be.
+    fn takes(&self, committed: &Committed) -> bool {
+        if self.was_deleted {
+            self.present.is_zero() || committed.topic_id != self.present
+        } else {
+            committed.is_of_another(self.present)
+        }
+    }
 }
 
 /// Takes an offset away.
@@ -157,43 +188,37 @@ impl Shard {
         for id in &without_group {
             self.add_simple_group(id);
         }
-        let is_of_another = |topic: &StrBytes, committed: &Committed| {
-            let topic = env.cluster.topic(topic);
-            topic.is_some_and(|topic| {
-                !topic.id.is_zero()
-                    && !committed.topic_id.is_zero()
-                    && topic.id != committed.topic_id
-            })
-        };
-        self.forget_offsets(is_of_another, out);
+        self.forget_offsets(|topic| Some(Fate::of(topic, false, env)), out);
     }
 
-    /// Topics were deleted, perhaps to be created again: what is committed for their present selves
-    /// stays.
-    pub(crate) fn delete_offsets_of_topics(
+    /// Topics were deleted or created: what is committed for their present selves stays.
+    pub(crate) fn forget_offsets_of_changed_topics(
         &mut self,
-        deleted: &[StrBytes],
+        changes: &TopicChanges,
         env: &Env<'_>,
         out: &mut Output,
     ) {
-        if deleted.is_empty() {
+        if changes.deleted.is_empty() && changes.created.is_empty() {
             return;
         }
-        let is_of_deleted = |topic: &StrBytes, committed: &Committed| {
-            deleted.contains(topic)
-                && env.cluster.topic(topic).is_none_or(|topic| topic.id != committed.topic_id)
+        let fate_of = |topic: &StrBytes| {
+            let was_deleted = changes.deleted.contains(topic);
+            let is_affected = was_deleted || changes.created.contains(topic);
+            is_affected.then(|| Fate::of(topic, was_deleted, env))
         };
-        self.forget_offsets(is_of_deleted, out);
+        self.forget_offsets(fate_of, out);
     }
 
-    fn forget_offsets(
-        &mut self,
-        is_lost: impl Fn(&StrBytes, &Committed) -> bool,
-        out: &mut Output,
-    ) {
-        let lost = self.offsets.iter().filter(|(_, topic, _, known)| is_lost(topic, known));
-        let lost: Vec<_> =
-            lost.map(|(group, topic, partition, _)| tombstone(group, topic, partition)).collect();
+    /// Takes away what is worth nothing, of the topics that have a fate.
+    fn forget_offsets(&mut self, fate_of: impl Fn(&StrBytes) -> Option<Fate>, out: &mut Output) {
+        let mut lost = Vec::new();
+        for (group, topics) in &self.offsets.groups {
+            for (topic, partitions) in topics {
+                let Some(fate) = fate_of(topic) else { continue };
+                let partitions = partitions.iter().filter(|(_, known)| fate.takes(known));
+                lost.extend(partitions.map(|(partition, _)| tombstone(group, topic, *partition)));
+            }
+        }
         for record in lost {
             self.write(record, out);
         }

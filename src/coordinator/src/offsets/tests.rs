@@ -171,6 +171,43 @@ fn offsets_of_empty_groups_expire_from_when_they_emptied() {
 }
 
 #[test]
+fn offsets_that_an_empty_group_is_given_expire_from_their_commit() {
+    check(
+        "a enters, \
+         after 3s, \
+         a syncs a:x, \
+         a commits t-0@5 t-1@5, \
+         a leaves, \
+         after 6d, \
+         b commits t-0@9, \
+         after 6d, \
+         admin fetches, \
+         after 1d, \
+         after 10m, \
+         admin lists",
+        expect![[r#"
+            0s log: g generation 0
+            0s a: join: MEMBER_ID_REQUIRED for a
+            3s a: a in generation 1 by range led by a of [a]
+            3s log: g generation 1 a:x
+            3s a: reads x
+            3s log: g t-0 at 5
+            3s log: g t-1 at 5
+            3s a: commit: ok ok
+            3s log: g generation 2
+            3s a: leave: ok ok
+            518403s log: g t-0 at 9
+            518403s b: commit: ok
+            605400s log: g t-1 gone
+            1036803s admin: offsets: ok t-0@9
+            1123800s log: g t-0 gone
+            1123800s log: g gone
+            1123803s admin: list:
+        "#]],
+    );
+}
+
+#[test]
 fn offsets_of_simple_groups_expire_from_their_commit() {
     check(
         "a commits t-0@5, \
@@ -432,6 +469,71 @@ fn a_load_drops_offsets_of_topics_that_are_others_now() {
               0s a: commit: ok ok ok
               0s log: g t-0 gone
               0s admin: offsets: ok u-0@6 w-0@7
+        "#]],
+    );
+}
+
+#[test]
+fn offsets_of_a_topic_that_went_unseen_are_not_for_the_next_of_its_name() {
+    check(
+        "a commits t-0@5 u-0@6, \
+         topic t gone unseen, \
+         coordinator restarts, \
+         admin fetches, \
+         topic t id=9, \
+         admin fetches t-0, \
+         admin fetches",
+        expect![[r#"
+            0s log: g t-0 at 5
+            0s log: g u-0 at 6
+            0s a: commit: ok ok
+            0s admin: offsets: ok t-0@5 u-0@6
+            0s log: g t-0 gone
+            0s admin: offsets: ok t-0@-1
+            0s admin: offsets: ok u-0@6
+        "#]],
+    );
+}
+
+#[test]
+fn nobody_is_told_an_offset_of_another_topic() {
+    check(
+        "a commits t-0@5 u-0@6, \
+         topic t id=9 unseen, \
+         admin fetches t-0 u-0, \
+         admin fetches, \
+         admin fetches u-0 v=10 topic-id=2, \
+         admin fetches u-0 v=10 topic-id=8",
+        expect![[r#"
+            0s log: g t-0 at 5
+            0s log: g u-0 at 6
+            0s a: commit: ok ok
+            0s admin: offsets: ok t-0@-1 u-0@6
+            0s admin: offsets: ok u-0@6
+            0s admin: offsets: ok u-0@6
+            0s admin: offsets: ok u-0@-1
+        "#]],
+    );
+}
+
+#[test]
+fn commits_for_a_topic_that_is_another_by_now_are_refused() {
+    check(
+        "topic t id=9, \
+         a commits t-0@5 topic-id=1, \
+         a commits t-0@5 topic-id=1 v=10, \
+         a commits t-0@5 topic-id=9 v=10, \
+         topic t gone, \
+         a commits t-0@6 topic-id=9, \
+         admin fetches t-0",
+        expect![[r#"
+            0s a: commit: UNKNOWN_TOPIC_OR_PARTITION
+            0s a: commit: UNKNOWN_TOPIC_ID
+            0s log: g t-0 at 5
+            0s a: commit: ok
+            0s log: g t-0 gone
+            0s a: commit: UNKNOWN_TOPIC_OR_PARTITION
+            0s admin: offsets: ok t-0@-1
         "#]],
     );
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::TopicId;
 use protocol::messages as m;
 use protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use protocol::messages::leave_group_request::MemberIdentity;
@@ -18,6 +19,7 @@ use protocol::{Encode, StrBytes, Writer};
 
 use super::{Client, World, topic_id};
 use crate::call::{Answer, Request, Response};
+use crate::cluster::TopicChanges;
 
 /// The words behind the verb: `name=value`, and others.
 struct Words<'a>(Vec<&'a str>);
@@ -197,11 +199,17 @@ impl World {
         self.call(who, words.version(5), Request::LeaveGroup(request));
     }
 
+    /// As whoever calls a shard looked it up; with `topic-id=7` at another time.
+    fn asked_topic_id(&self, name: &str, words: &Words<'_>) -> TopicId {
+        let known = || self.topics.0.get(name).copied().unwrap_or_default();
+        words.number("topic-id").map_or_else(known, topic_id)
+    }
+
     fn commit(&mut self, who: &str, words: &Words<'_>) {
         let client = self.client(who);
         let metadata = words.number("metadata").map(|length| "m".repeat(length));
         let topics = words.partitions().into_iter().map(|(topic, index, offset)| {
-            let id = self.topics.0.get(topic).copied().unwrap_or_default();
+            let id = self.asked_topic_id(topic, words);
             OffsetCommitRequestTopic {
                 name: StrBytes::from(topic),
                 topic_id: id,
@@ -269,7 +277,7 @@ impl World {
         let topics =
             words.partitions().into_iter().map(|(topic, index, _)| OffsetFetchRequestTopics {
                 name: StrBytes::from(topic),
-                topic_id: self.topics.0.get(topic).copied().unwrap_or_default(),
+                topic_id: self.asked_topic_id(topic, words),
                 partition_indexes: vec![index],
                 ..Default::default()
             });
@@ -288,16 +296,19 @@ impl World {
         self.call("admin", 0, Request::OffsetDelete(request));
     }
 
-    /// `topic t id=7` changes the id, `topic t gone` deletes it; `unseen` does so while no
-    /// coordinator looks.
+    /// `topic t id=7` creates it, anew if it is there, `topic t gone` deletes it; `unseen` does so while
+    /// no coordinator looks.
     fn change_topic(&mut self, name: &str, words: &Words<'_>) {
-        match words.number("id") {
-            Some(id) => drop(self.topics.0.insert(name.to_owned(), topic_id(id))),
-            None => drop(self.topics.0.remove(name)),
+        let mut changes = TopicChanges::default();
+        if self.topics.0.remove(name).is_some() {
+            changes.deleted.insert(StrBytes::from(name));
+        }
+        if let Some(id) = words.number("id") {
+            self.topics.0.insert(name.to_owned(), topic_id(id));
+            changes.created.insert(StrBytes::from(name));
         }
         if !words.bare().any(|word| word == "unseen") {
-            let deleted = [StrBytes::from(name)];
-            self.run(|shard, env, out| shard.delete_offsets_of_topics(&deleted, env, out));
+            self.run(|shard, env, out| shard.on_topics_changed(&changes, env, out));
         }
     }
 

@@ -21,7 +21,7 @@ use protocol::StrBytes;
 
 use crate::admin::Activity;
 use crate::call::{Answer, Call, Request, Response, Ticket};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, TopicChanges};
 use crate::config::Config;
 use crate::group::Group;
 use crate::offsets::Offsets;
@@ -167,10 +167,15 @@ impl Shard {
         }
     }
 
-    /// The cluster's topics changed: `deleted` are gone, others may be new or have more partitions.
-    pub fn on_topics_changed(&mut self, deleted: &[StrBytes], env: &mut Env<'_>, out: &mut Output) {
-        self.delete_offsets_of_topics(deleted, env, out);
-        self.on_topics_of_consumer_groups_changed(env, out);
+    /// The cluster's topics changed; the metadata tells what they are now.
+    pub fn on_topics_changed(
+        &mut self,
+        changes: &TopicChanges,
+        env: &mut Env<'_>,
+        out: &mut Output,
+    ) {
+        self.forget_offsets_of_changed_topics(changes, env, out);
+        self.on_topics_of_consumer_groups_changed(changes, env, out);
         self.assert_invariants();
     }
 

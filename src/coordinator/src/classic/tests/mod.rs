@@ -1,5 +1,6 @@
 //! Classic groups, one area a file; all of them as scripts.
 
+mod bounds;
 mod handover;
 mod join;
 mod leave;

@@ -3,6 +3,7 @@
 mod classic;
 mod describe;
 mod errors;
+mod expiry;
 mod migration;
 mod random;
 mod replay;
@@ -348,6 +349,30 @@ fn an_assignor_is_chosen_by_most_votes() {
         want(&mut world, "a", "uniform"),
     ];
     assert_eq!(said, ["range", "uniform", "range", "uniform"]);
+}
+
+/// Topics come and go all the time in a large cluster: only those whom it concerns look.
+#[test]
+fn changes_of_topics_that_a_group_does_not_read_cost_it_nothing() {
+    let mut world = World::new();
+    let lookups = |world: &mut World, script: &str| {
+        let before = world.cluster.lookup_count.get();
+        world.run(script);
+        world.cluster.lookup_count.get() - before
+    };
+    world.run("topic t 3; topic u 3; a joins t; a beats; a beats");
+    assert_eq!(lookups(&mut world, "topic u 4; drop u; topic v 1"), 0);
+    assert!(lookups(&mut world, "topic t 4") > 0, "it has a new epoch");
+    // With a pattern, names are matched, and topics looked up if others match than before.
+    world.run("a reads /t.*/; a beats; after 11s; a beats");
+    assert_eq!(lookups(&mut world, "topic v 2; drop v"), 0);
+    world.run("after 11s; a beats");
+    assert!(lookups(&mut world, "topic t2 1") > 0);
+    assert!(lookups(&mut world, "topic t2 2") > 0);
+    expect![[r#"
+        show: Assigning 6/4 because topic t2 has 2 partitions; a@4 Stable [t0 t1 t2 t3]
+    "#]]
+    .assert_eq(&world.run("show"));
 }
 
 /// A quiet beat writes nothing and takes the same steps in a large group as in a small one.

@@ -8,6 +8,7 @@
 //! - `loses`: like `beats`, but the answer is lost
 //! - `pings`: sends nothing that may be left out
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -21,13 +22,17 @@ use protocol::{ErrorCode, StrBytes};
 use crate::consumer::ConsumerGroup;
 use crate::{
     Answer, Call, Cluster, Config, ConsumerGroupSettings, Env, Output, Record, Request, Response,
-    Shard, Ticket, Topic,
+    Shard, Ticket, Topic, TopicChanges,
 };
 
 pub(super) const GROUP: &str = "g";
 
 pub(super) struct Topics {
     pub(super) topics: BTreeMap<String, Topic>,
+    /// As a shard was told last.
+    told: BTreeMap<String, Topic>,
+    /// How often a shard asked for a topic.
+    pub(super) lookup_count: Cell<usize>,
     pub(super) settings: ConsumerGroupSettings,
     made_count: u8,
 }
@@ -44,10 +49,33 @@ impl Topics {
         let topic = Topic { name: StrBytes::from(name), id: Uuid(id), partition_count };
         self.topics.insert(name.to_owned(), topic);
     }
+
+    /// What became of topics since the last time.
+    fn changes(&mut self) -> TopicChanges {
+        let told = std::mem::replace(&mut self.told, self.topics.clone());
+        let mut changes = TopicChanges::default();
+        for (name, topic) in &self.topics {
+            match told.get(name) {
+                Some(before) if before.id != topic.id => {
+                    changes.deleted.insert(topic.name.clone());
+                    changes.created.insert(topic.name.clone());
+                }
+                Some(before) if before.partition_count != topic.partition_count => {
+                    changes.resized.insert(topic.name.clone());
+                }
+                Some(_) => {}
+                None => drop(changes.created.insert(topic.name.clone())),
+            }
+        }
+        let gone = told.into_values().filter(|topic| !self.topics.contains_key(&*topic.name));
+        changes.deleted.extend(gone.map(|topic| topic.name));
+        changes
+    }
 }
 
 impl Cluster for Topics {
     fn topic(&self, name: &str) -> Option<Topic> {
+        self.lookup_count.set(self.lookup_count.get() + 1);
         self.topics.get(name).cloned()
     }
     fn topic_by_id(&self, id: TopicId) -> Option<Topic> {
@@ -105,7 +133,13 @@ impl World {
         World {
             shard: Shard::new(Arc::new(config.clone())),
             config,
-            cluster: Topics { topics: BTreeMap::new(), settings, made_count: 0 },
+            cluster: Topics {
+                topics: BTreeMap::new(),
+                told: BTreeMap::new(),
+                lookup_count: Cell::new(0),
+                settings,
+                made_count: 0,
+            },
             now: Instant(0),
             wall_at_zero: 1_000_000,
             clients: BTreeMap::new(),
@@ -239,7 +273,10 @@ impl World {
     }
 
     pub(super) fn topics_changed(&mut self) {
-        self.act(|shard, env, out| shard.on_topics_of_consumer_groups_changed(env, out));
+        let changes = self.cluster.changes();
+        self.act(|shard, env, out| {
+            shard.on_topics_of_consumer_groups_changed(&changes, env, out);
+        });
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
