@@ -24,5 +24,5 @@ fn main() -> ExitCode {
         storm([&FRANZ_CONSUMER], 4),
         storm([&KAFKAJS_CLASSIC], 4),
     ];
-    run_beside(4, &[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], cases)
+    run_beside(3, &[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], cases)
 }

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     ]);
     all.extend(cases_of(&[&JAVA_CLASSIC, &JAVA_CONSUMER]));
     all.extend(rebalance_cases(&JAVA_COOPERATIVE));
-    run_beside(4, &[Tool::Java, Tool::Maven], all)
+    run_beside(2, &[Tool::Java, Tool::Maven], all)
 }
 
 fn null_header(lab: &Lab) -> Result<()> {

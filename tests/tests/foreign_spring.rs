@@ -9,5 +9,5 @@ use tests::install::Tool;
 use tests::suite::run_beside;
 
 fn main() -> ExitCode {
-    run_beside(4, &[Tool::Java, Tool::Maven], cases_of(&[&SPRING_CLASSIC, &SPRING_CONSUMER]))
+    run_beside(2, &[Tool::Java, Tool::Maven], cases_of(&[&SPRING_CLASSIC, &SPRING_CONSUMER]))
 }
