@@ -22,7 +22,7 @@ use model::{Offset, Timestamp};
 use protocol::records::Compression;
 use protocol::{ErrorCode, StrBytes};
 use tests::server::Peer;
-use tests::suite::{Case, Lab, run};
+use tests::suite::{Case, Lab, run_beside};
 
 fn main() -> ExitCode {
     let mut cases: Vec<Case> = Compression::ALL
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Case::new("client::admin::cluster", |lab| on_client(lab, cluster)),
     ]);
     cases.extend(client_groups::cases());
-    run(&[], cases)
+    run_beside(4, &[], cases)
 }
 
 /// The timestamp of record 0.

@@ -8,7 +8,7 @@ use tests::group::kinds::{FRANZ_CLASSIC, FRANZ_CONSUMER, FRANZ_COOPERATIVE, SARA
 use tests::install::Tool;
 use tests::matrix::clients::{FRANZ_GO, SARAMA};
 use tests::matrix::{cases, cross_reading};
-use tests::suite::run;
+use tests::suite::run_beside;
 
 fn main() -> ExitCode {
     let mut all = cases(&FRANZ_GO);
@@ -17,5 +17,5 @@ fn main() -> ExitCode {
     all.extend(cross_reading(&SARAMA, &[&FRANZ_GO]));
     all.extend(cases_of(&[&FRANZ_CLASSIC, &FRANZ_CONSUMER, &SARAMA_CLASSIC]));
     all.extend(rebalance_cases(&FRANZ_COOPERATIVE));
-    run(&[Tool::Go], all)
+    run_beside(4, &[Tool::Go], all)
 }

@@ -9,7 +9,7 @@ use tests::group::kinds::{
     KAFKA_PYTHON_CLASSIC, KAFKAJS_CLASSIC, LIBRDKAFKA_CLASSIC, LIBRDKAFKA_CONSUMER, SARAMA_CLASSIC,
 };
 use tests::install::Tool;
-use tests::suite::run;
+use tests::suite::run_beside;
 
 fn main() -> ExitCode {
     let cases = vec![
@@ -24,5 +24,5 @@ fn main() -> ExitCode {
         storm([&FRANZ_CONSUMER], 4),
         storm([&KAFKAJS_CLASSIC], 4),
     ];
-    run(&[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], cases)
+    run_beside(3, &[Tool::Java, Tool::Maven, Tool::Python, Tool::Go], cases)
 }

@@ -17,7 +17,7 @@ use tests::matrix::clients::{
 };
 use tests::matrix::{cases, cross_reading};
 use tests::record::{BASE_TIME, ReadRecord, Record, assorted};
-use tests::suite::{Case, Lab, run};
+use tests::suite::{Case, Lab, run_beside};
 
 fn main() -> ExitCode {
     let mut all = cases(&JAVA_4_3);
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     ]);
     all.extend(cases_of(&[&JAVA_CLASSIC, &JAVA_CONSUMER]));
     all.extend(rebalance_cases(&JAVA_COOPERATIVE));
-    run(&[Tool::Java, Tool::Maven], all)
+    run_beside(2, &[Tool::Java, Tool::Maven], all)
 }
 
 fn null_header(lab: &Lab) -> Result<()> {

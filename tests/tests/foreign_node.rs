@@ -8,10 +8,10 @@ use tests::group::kinds::KAFKAJS_CLASSIC;
 use tests::install::Tool;
 use tests::matrix::cases;
 use tests::matrix::clients::KAFKAJS;
-use tests::suite::run;
+use tests::suite::run_beside;
 
 fn main() -> ExitCode {
     let mut all = cases(&KAFKAJS);
     all.extend(cases_of(&[&KAFKAJS_CLASSIC]));
-    run(&[Tool::Node, Tool::Npm, Tool::Go], all)
+    run_beside(4, &[Tool::Node, Tool::Npm, Tool::Go], all)
 }

@@ -12,7 +12,7 @@ use tests::group::kinds::{
 use tests::install::Tool;
 use tests::matrix::clients::{CONFLUENT, KAFKA_PYTHON};
 use tests::matrix::{cases, cross_reading};
-use tests::suite::run;
+use tests::suite::run_beside;
 
 fn main() -> ExitCode {
     let mut all = cases(&CONFLUENT);
@@ -23,5 +23,5 @@ fn main() -> ExitCode {
     for kind in [&LIBRDKAFKA_COOPERATIVE, &KAFKA_PYTHON_COOPERATIVE] {
         all.extend(rebalance_cases(kind));
     }
-    run(&[Tool::Python], all)
+    run_beside(4, &[Tool::Python], all)
 }

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use tests::group::cases_of;
 use tests::group::kinds::{SPRING_CLASSIC, SPRING_CONSUMER};
 use tests::install::Tool;
-use tests::suite::run;
+use tests::suite::run_beside;
 
 fn main() -> ExitCode {
-    run(&[Tool::Java, Tool::Maven], cases_of(&[&SPRING_CLASSIC, &SPRING_CONSUMER]))
+    run_beside(2, &[Tool::Java, Tool::Maven], cases_of(&[&SPRING_CLASSIC, &SPRING_CONSUMER]))
 }

@@ -1,5 +1,7 @@
 //! Something changes under a group: its topic grows, a static member restarts.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use crate::group::{Event, Group, Kind, Options, Protocol};
@@ -25,8 +27,13 @@ pub(super) fn partitions_added(group: &mut Group<'_>, kind: &'static Kind) -> Re
 /// It is killed where the newcomer fences the old one. With the consumer protocol the newcomer is
 /// refused as long as the old one is there, so that one is stopped, and does not leave by that.
 pub(super) fn static_member(group: &mut Group<'_>, kind: &'static Kind) -> Result<()> {
-    let instance =
-        |name: &str| Options { instance: Some(format!("instance-{name}")), ..Options::default() };
+    // A virtual machine on busy cores may take longer to start than sessions are elsewhere.
+    let session_timeout = Duration::from_secs(30);
+    group.set_session_timeout(session_timeout)?;
+    let instance = |name: &str| {
+        let instance = Some(format!("instance-{name}"));
+        Options { instance, session_timeout, ..Options::default() }
+    };
     let others = [group.join(kind, &instance("a"))?, group.join(kind, &instance("b"))?];
     let old = group.join(kind, &instance("c"))?;
     group.settle()?;

@@ -45,14 +45,11 @@ pub(super) fn outage(lab: &Lab, kind: &'static Kind, name: &str) -> Result<()> {
             let members = described["members"].as_array().map(Vec::len);
             Ok(is(&described["state"], "stable") && members == Some(3))
         })?;
-        (0..PARTITIONS).try_for_each(|partition| group.was_read(partition, 0..EARLY, 1))?;
-        // And what comes when all is calm again is read once.
-        let calm = group.ends().clone();
-        group.produce(5)?;
-        group.wait_read()?;
-        group.wait_all_committed()?;
-        for (partition, from) in calm {
-            group.was_read(partition, from..from + 5, 1)?;
+        let ends = group.ends().clone();
+        flow::calm(&mut group, 5)?;
+        for (partition, end) in ends {
+            group.was_read(partition, 0..EARLY, 1)?;
+            group.was_read(partition, end..end + 5, 1)?;
         }
         group.disperse()
     })

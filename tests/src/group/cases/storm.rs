@@ -62,7 +62,8 @@ fn run(
         let acknowledged = flow::beside_a_producer(&mut group, &mut producer, seed, |group| {
             rage(group, server, seed, kills)
         })?;
-        flow::is_read(&mut group, &acknowledged)
+        flow::is_read(&mut group, &acknowledged)?;
+        flow::calm(&mut group, 5)
     };
     rages().with_context(|| format!("KLAMM_TEST_SEED={seed}"))?;
     group.disperse()

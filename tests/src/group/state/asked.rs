@@ -1,9 +1,10 @@
 //! What the broker is asked about a group, by an admin client.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use client::admin::GroupDescription;
+use client::admin::{ConfigOperation, ConfigResource, ConfigResourceType, GroupDescription};
 use client::{Admin, Client, ClientConfig};
 use protocol::StrBytes;
 use serde_json::{Value, json};
@@ -106,17 +107,39 @@ impl Group<'_> {
     /// # Errors
     /// There is no such group.
     pub fn rebalances(&self) -> Result<String> {
+        let name = StrBytes::from(self.name.as_str());
+        let described: GroupDescription = self.own_admin(async |admin| {
+            let mut described = admin.describe_groups([name.clone()]).await;
+            Ok(described.remove(&name).context("an answer")??)
+        })?;
+        let epoch = described.epochs.map(|(group, _)| group);
+        Ok(format!("epoch {epoch:?}, last rebalance {:?}", described.last_rebalance))
+    }
+
+    /// Sets `consumer.session.timeout.ms` of this group: for members of the consumer protocol the
+    /// broker decides.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn set_session_timeout(&self, timeout: Duration) -> Result<()> {
+        let name = StrBytes::from(self.name.as_str());
+        let resource = ConfigResource { kind: ConfigResourceType::Group, name };
+        let value = ConfigOperation::Set(timeout.as_millis().to_string());
+        let change = BTreeMap::from([("consumer.session.timeout.ms".to_owned(), value)]);
+        let changes = BTreeMap::from([(resource.clone(), change)]);
+        self.own_admin(async |admin| {
+            let mut altered = admin.alter_configs(&changes, false).await;
+            Ok(altered.remove(&resource).context("an answer")??)
+        })
+    }
+
+    fn own_admin<T>(&self, body: impl AsyncFnOnce(Admin) -> Result<T>) -> Result<T> {
         let config = ClientConfig {
             bootstrap_servers: vec![self.address.clone()],
             ..ClientConfig::default()
         };
-        let name = StrBytes::from(self.name.as_str());
-        let described: GroupDescription = runtime_tokio::run(async |runtime| {
-            let client = Client::connect(&runtime, config).await?;
-            let mut described = Admin::new(&client).describe_groups([name.clone()]).await;
-            anyhow::Ok(described.remove(&name).context("an answer")??)
-        })??;
-        let epoch = described.epochs.map(|(group, _)| group);
-        Ok(format!("epoch {epoch:?}, last rebalance {:?}", described.last_rebalance))
+        runtime_tokio::run(async |runtime| {
+            body(Admin::new(&Client::connect(&runtime, config).await?)).await
+        })?
     }
 }
