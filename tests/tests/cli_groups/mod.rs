@@ -1,6 +1,7 @@
 //! `klamm group` and `klamm consume --group`.
 
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -17,6 +18,7 @@ use super::{
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("cli::group::consume_goes_on_where_it_was", goes_on),
+        Case::new("cli::group::what_was_not_printed_is_read_again", unprinted),
         Case::new("cli::group::members_are_described", described),
         Case::new("cli::group::reset", reset),
         Case::new("cli::group::refusals", refusals),
@@ -56,6 +58,28 @@ fn goes_on(lab: &Lab) -> Result<()> {
         ensure!(nothing.is_empty(), "{protocol}: {nothing:?}");
         let described = json(lab, &["group", "describe", &topic])?;
         ensure!(described[0]["lag"] == 0 && described[0]["state"] == "Empty", "{described}");
+    }
+    Ok(())
+}
+
+/// The device is full: nothing was printed, so nothing may be committed.
+fn unprinted(lab: &Lab) -> Result<()> {
+    for protocol in ["classic", "consumer"] {
+        let topic = topic(lab, &format!("unprinted-{protocol}"), 5)?;
+        let how = ["--group-protocol", protocol, "--exit-at-end"];
+        let mut command = Command::new(install::klamm()?);
+        command.args(["consume", &topic, "--group", &topic, "--from", "beginning"]).args(how);
+        command.env("KLAMM_BOOTSTRAP_SERVER", lab.address()?);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command.stdout(File::options().write(true).open("/dev/full")?);
+        let mut child = command.spawn()?;
+        let ended = wait_for("the end of a reader", LIMIT, || Ok(child.try_wait()?));
+        child.kill()?;
+        child.wait()?;
+        let status = ended?;
+        ensure!(status.code() == Some(1), "{protocol}: {status}");
+        let lines = read(lab, &topic, &how)?;
+        ensure!(lines.len() == 10, "{protocol}: {lines:?}");
     }
     Ok(())
 }
@@ -138,6 +162,11 @@ fn reset(lab: &Lab) -> Result<()> {
         klamm_any_status(lab, &["group", "reset", &topic, "-t", &topic, "--to", "4"], "")?;
     expect_contains(&String::from_utf8(planned.stdout)?, &["BEFORE", "AFTER"])?;
     expect_contains(&String::from_utf8(planned.stderr)?, &["nothing was changed", "--execute"])?;
+    klamm_fails(lab, 1, &["group", "describe", &topic], "")?;
+    // There is no place yet that could be shifted.
+    let shift = ["group", "reset", &topic, "-t", &topic, "--shift", "1", "--execute"];
+    let refused = klamm_fails(lab, 1, &shift, "")?;
+    expect_contains(&refused, &[&format!("{topic}-0"), "nothing to shift"])?;
     klamm_fails(lab, 1, &["group", "describe", &topic], "")?;
     reset(&["--topic", &topic, "--to", "4", "--execute"])?;
     expect(&offsets(lab, &topic)?, "0:4 1:4")?;

@@ -16,7 +16,7 @@ use runtime::sync::{mpsc, oneshot};
 
 use super::config::{GroupConfig, GroupProtocol};
 use super::error::CommitError;
-use super::member::MemberState;
+use super::member::{MemberEpoch, MemberState};
 use super::offsets::{
     CommittedOffset, Identity, TopicIds, commit_answers, commit_request, fetch_answers,
     fetch_request,
@@ -42,6 +42,20 @@ pub(crate) struct Committer {
     pub(crate) orders: mpsc::Sender<Order>,
 }
 
+/// What a commit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// The application asks for it.
+    Asked,
+    /// Partitions go to others, who wait for it. A topic that is gone does not come back by waiting
+    /// (`CommitRequestManager`): when only such topics are left, that is the result.
+    BeforeRevocation,
+    /// The same, and nobody polls any more. A member that joins its next generation commits in the
+    /// one it was in, as coordinators allow; while they wait for the leader's assignment they do
+    /// not, and the end of that is waited for.
+    AtClose,
+}
+
 /// A commit that was sent. Dropping it forgets the outcome, not the commit.
 #[derive(Debug)]
 pub struct PendingCommit(oneshot::Receiver<Result<(), CommitError>>);
@@ -56,17 +70,22 @@ impl PendingCommit {
 
 impl Committer {
     /// Commits, and tries again what may go away until the API time limit passes.
-    pub(crate) async fn commit(&self, offsets: &Offsets) -> Result<(), CommitError> {
+    pub(crate) async fn commit(&self, offsets: &Offsets, when: When) -> Result<(), CommitError> {
+        if when == When::AtClose && self.shared.membership().state == MemberState::Joining {
+            // A join may wait at the broker, and what is behind it on the connection too.
+            self.coordinator.reconnect();
+        }
         let deadline = self.client.now() + self.client.config().api_timeout;
         let mut failures = 0;
         loop {
-            let error = match self.commit_once(offsets).await {
+            let error = match self.commit_once(offsets, when).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             failures += 1;
             let pause = self.client.retry_pause(failures);
-            let again = self.is_worth_repeating(&error) && self.client.now() + pause < deadline;
+            let again =
+                self.is_worth_repeating(&error, when) && self.client.now() + pause < deadline;
             if !again {
                 return Err(error);
             }
@@ -77,10 +96,11 @@ impl Committer {
     /// Commits once, in the order of the calls, without waiting for the outcome.
     pub(crate) fn submit(&self, offsets: Offsets) -> PendingCommit {
         let (done, outcome) = oneshot::channel();
-        let sent = self.prepare(&offsets).map(|(identity, build, ids, options)| {
+        let sent = self.prepare(&offsets, When::Asked).map(|(identity, build, ids, options)| {
             (identity, ids, self.coordinator.submit(build, options))
         });
         let committer = self.clone();
+        let open = self.shared.begin_commit();
         runtime::spawn(self.client.runtime(), "group commit", async move {
             let committed = match sent {
                 Err(error) => Err(error),
@@ -96,23 +116,25 @@ impl Committer {
             };
             // Nobody may want to know.
             let _ = done.send(committed);
+            drop(open);
         });
         PendingCommit(outcome)
     }
 
     /// Who commits now.
-    fn identity(&self) -> Result<Identity, CommitError> {
+    fn identity(&self, when: When) -> Result<Identity, CommitError> {
         let membership = self.shared.membership();
+        let was_member = when == When::AtClose && membership.epoch > MemberEpoch::NONE;
         let not_member = |message: &'static str| {
             let message = Some(StrBytes::from_static(message));
             CommitError::NotMember(BrokerError { code: ErrorCode::UnknownMemberId, message })
         };
         match membership.state {
-            MemberState::Joining => Err(CommitError::Rebalancing),
+            MemberState::Joining if !was_member => Err(CommitError::Rebalancing),
             MemberState::Unsubscribed => Err(not_member("nothing is subscribed to")),
             MemberState::Left => Err(not_member("the member is out of the group")),
             MemberState::Failed => Err(not_member("the membership has ended")),
-            MemberState::Stable | MemberState::Rebalancing => Ok(Identity {
+            MemberState::Joining | MemberState::Stable | MemberState::Rebalancing => Ok(Identity {
                 group_id: self.config.group_id.clone(),
                 member_id: membership.member_id,
                 instance_id: self.config.instance_id.clone(),
@@ -124,11 +146,12 @@ impl Committer {
     fn prepare(
         &self,
         offsets: &Offsets,
+        when: When,
     ) -> Result<
         (Identity, impl FnOnce(i16) -> OffsetCommitRequest + Send + use<>, TopicIds, SendOptions),
         CommitError,
     > {
-        let identity = self.identity()?;
+        let identity = self.identity(when)?;
         let ids = TopicIds::known(&self.client, offsets.keys().map(|at| &at.topic));
         let options = SendOptions {
             version_max: ids.version_max(),
@@ -139,11 +162,11 @@ impl Committer {
         Ok((identity, build, ids, options))
     }
 
-    async fn commit_once(&self, offsets: &Offsets) -> Result<(), CommitError> {
+    async fn commit_once(&self, offsets: &Offsets, when: When) -> Result<(), CommitError> {
         if offsets.is_empty() {
             return Ok(());
         }
-        let (identity, build, ids, options) = self.prepare(offsets)?;
+        let (identity, build, ids, options) = self.prepare(offsets, when)?;
         let answer = self.coordinator.call(build, options).await;
         self.outcome(&identity, &ids, answer).await
     }
@@ -167,21 +190,23 @@ impl Committer {
                 // The member's task is gone when the consumer is.
                 let _ = self.orders.send(order).await;
             }
-            if result.is_ok() {
+            // A topic that is gone is told when nothing worse happened.
+            if result.as_ref().err().is_none_or(is_about_topic) {
                 result = Err(commit_error(at, code));
             }
         }
         result
     }
 
-    fn is_worth_repeating(&self, error: &CommitError) -> bool {
+    fn is_worth_repeating(&self, error: &CommitError, when: When) -> bool {
         match error {
             // A newer epoch is on its way, in an answer to a heartbeat.
             CommitError::NotMember(refusal) => {
-                refusal.code == ErrorCode::StaleMemberEpoch && self.identity().is_ok()
+                refusal.code == ErrorCode::StaleMemberEpoch && self.identity(when).is_ok()
             }
-            // The application has to poll before that can end.
-            CommitError::Rebalancing => false,
+            // Otherwise the application has to poll before that can end.
+            CommitError::Rebalancing => when == When::AtClose && self.identity(when).is_ok(),
+            CommitError::Partition { .. } if is_about_topic(error) => when == When::Asked,
             CommitError::Partition { .. } | CommitError::Request(_) => error.is_retriable(),
         }
     }
@@ -196,11 +221,12 @@ impl Committer {
         let mut failures = 0;
         loop {
             let found = self.client.retrying(async || self.committed_once(&partitions).await).await;
-            let stale = ErrorCode::StaleMemberEpoch;
-            if !found.as_ref().is_err_and(|error| error.code() == Some(stale)) {
+            let code = found.as_ref().err().and_then(ClientError::code);
+            let consumer = self.config.protocol == GroupProtocol::Consumer;
+            let Some(code) = code.filter(|code| consumer && is_out_of_date(*code)) else {
                 return found;
-            }
-            // The epoch has moved on: a heartbeat tells how far.
+            };
+            // The epoch has moved on, or the member is out: a heartbeat tells.
             failures += 1;
             let pause = self.client.retry_pause(failures);
             if self.client.now() + pause >= deadline {
@@ -208,7 +234,7 @@ impl Committer {
             }
             let epoch = self.shared.membership().epoch;
             // The member's task is gone when the consumer is.
-            let _ = self.orders.send(Order::CommitRefused(epoch, stale)).await;
+            let _ = self.orders.send(Order::CommitRefused(epoch, code)).await;
             runtime::sleep(&*self.client.runtime().clock, pause).await;
         }
     }
@@ -221,7 +247,7 @@ impl Committer {
         // Only the consumer protocol checks who reads.
         let identity = match self.config.protocol {
             GroupProtocol::Classic => None,
-            GroupProtocol::Consumer => self.identity().ok(),
+            GroupProtocol::Consumer => self.identity(When::Asked).ok(),
         };
         let identity = identity.unwrap_or_else(|| Identity::outsider(group.clone()));
         let ids = TopicIds::known(&self.client, partitions.iter().map(|at| &at.topic));
@@ -265,6 +291,11 @@ async fn answer_of(
     Ok(answer.expect("OffsetCommit is always answered"))
 }
 
+/// Whether a commit was refused because its topic is not there, or no more.
+fn is_about_topic(error: &CommitError) -> bool {
+    matches!(error.code(), Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId))
+}
+
 /// Whether a refusal of a commit says something about the member.
 fn is_about_membership(code: ErrorCode) -> bool {
     matches!(
@@ -276,6 +307,12 @@ fn is_about_membership(code: ErrorCode) -> bool {
             | ErrorCode::StaleMemberEpoch
             | ErrorCode::FencedMemberEpoch
     )
+}
+
+/// Whether a consumer group's coordinator refuses to tell offsets because the member that asks is not
+/// the one it knows. In a classic group nobody asks as a member.
+pub(super) fn is_out_of_date(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::StaleMemberEpoch | ErrorCode::UnknownMemberId)
 }
 
 fn commit_error(at: TopicPartition, code: ErrorCode) -> CommitError {

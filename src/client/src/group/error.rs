@@ -28,6 +28,13 @@ pub enum GroupError {
     /// The bytes of another member, or of the leader, are not Kafka's consumer protocol.
     #[error("understand the other members of the group")]
     Wire(#[source] protocol::DecodeError),
+    /// The coordinator counts this member in, with an epoch that no member can have. The membership
+    /// is over.
+    #[error("be a member of the group with epoch {epoch}")]
+    InvalidEpoch {
+        /// What was answered.
+        epoch: i32,
+    },
     /// The committed offset of a partition could not be read, so its reading does not begin. It is
     /// tried again at the next poll.
     #[error("read the committed offsets of the group")]

@@ -14,12 +14,14 @@
 //! Start at [`GroupConsumer::poll`], then `member/mod.rs`.
 
 pub mod assignor;
+mod closing;
 mod commit;
 mod config;
 mod error;
 mod member;
 mod observer;
 pub(crate) mod offsets;
+mod places;
 mod shared;
 mod subscription;
 mod task;
@@ -31,10 +33,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Instant, LeaderEpoch, Offset, Timestamp};
-use protocol::ErrorCode;
+use model::{Instant, LeaderEpoch, Offset};
 use runtime::Task;
-use runtime::sync::{mpsc, oneshot};
+use runtime::sync::mpsc;
 
 pub use assignor::{Assignor, GroupAssignment, GroupMember};
 pub use commit::{Offsets, PendingCommit};
@@ -46,13 +47,13 @@ pub use offsets::CommittedOffset;
 pub use subscription::{Subscription, TopicFilter};
 pub(crate) use task::leave_in;
 
-use self::commit::Committer;
+use self::commit::{Committer, When, is_out_of_date};
 use self::member::Notice;
 use self::observer::Observed;
 use self::shared::Shared;
 use self::task::{GroupTask, Order, QUEUE_MAX};
 use crate::client::Client;
-use crate::consumer::{Consumer, ConsumerError, ConsumerRecord, OffsetReset};
+use crate::consumer::{Consumer, ConsumerRecord, OffsetReset};
 use crate::coordinator::CoordinatorLink;
 use crate::error::ClientError;
 use crate::metadata::TopicPartition;
@@ -94,11 +95,16 @@ pub struct GroupConsumer {
     owed: Option<BTreeSet<TopicPartition>>,
     /// Assigned, but where to start is not known yet.
     starting: BTreeSet<TopicPartition>,
+    /// Those of them that were paused already.
+    paused: BTreeSet<TopicPartition>,
     look: mpsc::Sender<(u64, FoundOffsets)>,
     found: mpsc::Receiver<(u64, FoundOffsets)>,
     /// Which lookup counts, and whether it is on its way.
     lookup: u64,
     looking: bool,
+    /// How often a lookup in a row left partitions without a start, and when the next one goes.
+    look_failures: u32,
+    look_at: Instant,
     /// The leader epoch of the last record that was handed out.
     epochs: BTreeMap<TopicPartition, LeaderEpoch>,
     next_auto_commit: Instant,
@@ -152,10 +158,13 @@ impl GroupConsumer {
             telling: None,
             owed: None,
             starting: BTreeSet::new(),
+            paused: BTreeSet::new(),
             look,
             found,
             lookup: 0,
             looking: false,
+            look_failures: 0,
+            look_at: now,
             epochs: BTreeMap::new(),
             failed: None,
         }
@@ -207,6 +216,7 @@ impl GroupConsumer {
             self.look_up();
             let now = self.client.now();
             let wait = deadline.since(now).min(self.until_auto_commit(now));
+            let wait = wait.min(self.until_look_up(now));
             let polled = runtime::select! {
                 () = shared.news.notified() => continue,
                 found = self.found.recv() => {
@@ -237,6 +247,7 @@ impl GroupConsumer {
 
     fn keep(&mut self, wanted: impl Fn(&TopicPartition) -> bool) {
         self.starting.retain(&wanted);
+        self.paused.retain(&wanted);
         self.epochs.retain(|at, _| wanted(at));
         let kept: Vec<_> = self.consumer.assignment().filter(|at| wanted(at)).cloned().collect();
         self.consumer.assign(kept);
@@ -248,6 +259,8 @@ impl GroupConsumer {
                 self.starting.extend(change.partitions.iter().cloned());
                 self.lookup += 1;
                 self.looking = false;
+                self.look_failures = 0;
+                self.look_at = self.client.now();
                 Ok(Some(Polled::Assigned(change)))
             }
             Notice::Revoke(change) => {
@@ -278,7 +291,8 @@ impl GroupConsumer {
             return;
         }
         let clock = Arc::clone(&self.client.runtime().clock);
-        let committed = runtime::timeout(&*clock, LAST_COMMIT_LIMIT, self.commit_by_itself()).await;
+        let commit = self.commit_by_itself(self.positions(), When::BeforeRevocation);
+        let committed = runtime::timeout(&*clock, LAST_COMMIT_LIMIT, commit).await;
         if let Ok(Err(error)) = committed {
             tracing::warn!(group = %self.config.group_id, %error, "commit before a rebalance");
         }
@@ -316,14 +330,13 @@ impl GroupConsumer {
         });
     }
 
-    /// Commits everything that polls have handed out, and is heard of.
-    async fn commit_by_itself(&self) -> Result<(), CommitError> {
-        let offsets = self.positions();
+    /// Commits `offsets` without being asked to, and is heard of.
+    async fn commit_by_itself(&self, offsets: Offsets, when: When) -> Result<(), CommitError> {
         if offsets.is_empty() {
             return Ok(());
         }
         let observed = self.observe(&offsets, true);
-        let outcome = self.committer.commit(&offsets).await;
+        let outcome = self.committer.commit(&offsets, when).await;
         if let Some(observed) = observed {
             observed.end(&outcome);
         }
@@ -335,9 +348,16 @@ impl GroupConsumer {
         Some(observer.begin(&self.shared, offsets, may_repeat))
     }
 
+    fn until_look_up(&self, now: Instant) -> Duration {
+        match self.starting.is_empty() || self.looking {
+            true => Duration::MAX,
+            false => self.look_at.since(now),
+        }
+    }
+
     /// Starts the lookup of the committed offsets of what is new.
     fn look_up(&mut self) {
-        if self.starting.is_empty() || self.looking {
+        if self.starting.is_empty() || self.looking || self.look_at > self.client.now() {
             return;
         }
         self.looking = true;
@@ -360,7 +380,7 @@ impl GroupConsumer {
             Ok(found) => found,
             Err(error) => return self.on_not_found(error),
         };
-        let mut begun: Vec<_> = self.consumer.assignment().cloned().collect();
+        let mut begun = Vec::new();
         let mut missing = None;
         let mut seeks = Vec::new();
         for (at, offset) in found {
@@ -376,22 +396,46 @@ impl GroupConsumer {
             self.starting.remove(&at);
             begun.push(at);
         }
-        self.consumer.assign(begun);
+        self.begin(begun);
         for (at, committed) in seeks {
             self.consumer.seek(&at, committed.offset)?;
             if let Some(epoch) = committed.leader_epoch {
                 self.epochs.insert(at, epoch);
             }
         }
-        missing.map_or(Ok(()), |at| Err(GroupError::NoOffset { at }))
+        match missing {
+            Some(at) => Err(GroupError::NoOffset { at }),
+            None => {
+                if !self.starting.is_empty() {
+                    self.look_again_later();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads `partitions` from now on, which were starting.
+    fn begin(&mut self, partitions: Vec<TopicPartition>) {
+        let all: Vec<_> = self.consumer.assignment().chain(&partitions).cloned().collect();
+        self.consumer.assign(all);
+        for at in partitions.iter().filter(|at| self.paused.remove(*at)) {
+            self.consumer.pause(at).expect("it was just assigned");
+        }
+    }
+
+    /// What is still without a start is not to be asked for in a loop.
+    fn look_again_later(&mut self) {
+        self.look_failures = self.look_failures.saturating_add(1);
+        self.look_at = self.client.now() + self.client.retry_pause(self.look_failures);
     }
 
     /// A member that is out of date hears so by its task; everything else is for the application.
-    fn on_not_found(&self, error: ClientError) -> Result<(), GroupError> {
-        match error.code() {
-            Some(ErrorCode::UnknownMemberId | ErrorCode::StaleMemberEpoch) => Ok(()),
-            _ => Err(GroupError::Committed(error)),
+    fn on_not_found(&mut self, error: ClientError) -> Result<(), GroupError> {
+        if error.code().is_some_and(is_out_of_date) {
+            self.look_again_later();
+            return Ok(());
         }
+        Err(GroupError::Committed(error))
     }
 
     fn note_epochs(&mut self, records: &[ConsumerRecord]) {
@@ -426,13 +470,13 @@ impl GroupConsumer {
 
     /// Commits everything that polls have handed out, and waits for it.
     pub async fn commit(&self) -> Result<(), CommitError> {
-        self.committer.commit(&self.positions()).await
+        self.committer.commit(&self.positions(), When::Asked).await
     }
 
     /// Commits `offsets`, and waits for it. What may go away is tried again until
     /// `default.api.timeout.ms` has passed.
     pub async fn commit_offsets(&self, offsets: &Offsets) -> Result<(), CommitError> {
-        self.committer.commit(offsets).await
+        self.committer.commit(offsets, When::Asked).await
     }
 
     /// Commits `offsets` once, behind all earlier commits; dropping the result forgets the outcome.
@@ -457,75 +501,6 @@ impl GroupConsumer {
     /// The end of `at` as the last fetch showed it.
     pub fn end(&self, at: &TopicPartition) -> Option<Offset> {
         self.consumer.end(at)
-    }
-
-    /// Hands out nothing of `at` until [`GroupConsumer::resume`].
-    pub fn pause(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
-        self.consumer.pause(at)
-    }
-
-    /// Undoes [`GroupConsumer::pause`].
-    pub fn resume(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
-        self.consumer.resume(at)
-    }
-
-    /// Goes on at `offset`.
-    pub fn seek(&mut self, at: &TopicPartition, offset: Offset) -> Result<(), ConsumerError> {
-        self.begin_by_hand(at);
-        self.epochs.remove(at);
-        self.consumer.seek(at, offset)
-    }
-
-    /// Goes on at the first record there is.
-    pub fn seek_to_beginning(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
-        self.begin_by_hand(at);
-        self.consumer.seek_to_beginning(at)
-    }
-
-    /// Goes on behind the last record.
-    pub fn seek_to_end(&mut self, at: &TopicPartition) -> Result<(), ConsumerError> {
-        self.begin_by_hand(at);
-        self.consumer.seek_to_end(at)
-    }
-
-    /// Goes on at the first record that is not older than `time`.
-    pub fn seek_to_time(
-        &mut self,
-        at: &TopicPartition,
-        time: Timestamp,
-    ) -> Result<(), ConsumerError> {
-        self.begin_by_hand(at);
-        self.consumer.seek_to_time(at, time)
-    }
-
-    /// Where to start `at` needs no lookup any more.
-    fn begin_by_hand(&mut self, at: &TopicPartition) {
-        if self.starting.remove(at) {
-            let begun: Vec<_> = self.consumer.assignment().chain([at]).cloned().collect();
-            self.consumer.assign(begun);
-        }
-    }
-
-    /// Commits, if that happens by itself, and leaves the group; a static member is expected back
-    /// and does not leave a classic group. Gives up after `limit`.
-    pub async fn close(self, limit: Duration) -> Result<(), CommitError> {
-        let clock = Arc::clone(&self.client.runtime().clock);
-        let deadline = self.client.now() + limit;
-        let mut result = Ok(());
-        let is_member =
-            matches!(self.membership().state, MemberState::Stable | MemberState::Rebalancing);
-        if self.config.auto_commit.is_some() && is_member {
-            let committed = runtime::timeout(&*clock, limit, self.commit_by_itself()).await;
-            let timed_out = || ClientError::TimedOut { limit, last: None }.into();
-            result = committed.unwrap_or_else(|_| Err(timed_out()));
-        }
-        let (done, left) = oneshot::channel();
-        self.order(Order::Leave(done)).await;
-        runtime::select! {
-            _ = left => {}
-            () = clock.sleep_until(deadline) => {}
-        }
-        result
     }
 }
 

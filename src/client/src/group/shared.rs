@@ -3,7 +3,7 @@
 //! Invariant: the lock is held for a few words, never while something waits.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::Instant;
 use runtime::sync::Notify;
@@ -14,6 +14,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// A notice is there.
     pub(crate) news: Notify,
+    /// The last commit on its way has ended.
+    pub(crate) commits_ended: Notify,
 }
 
 struct State {
@@ -21,6 +23,21 @@ struct State {
     membership: Membership,
     /// When the application last polled; `None` while it does.
     last_poll: Option<Instant>,
+    /// How many commits are on their way that nobody needs to wait for.
+    commits: usize,
+}
+
+/// A commit on its way.
+pub(crate) struct OpenCommit(Arc<Shared>);
+
+impl Drop for OpenCommit {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.commits -= 1;
+        if state.commits == 0 {
+            self.0.commits_ended.notify_one();
+        }
+    }
 }
 
 impl Shared {
@@ -32,8 +49,9 @@ impl Shared {
             assignor: None,
             is_leader: false,
         };
-        let state = State { notices: VecDeque::new(), membership, last_poll: Some(now) };
-        Shared { state: Mutex::new(state), news: Notify::new() }
+        let state =
+            State { notices: VecDeque::new(), membership, last_poll: Some(now), commits: 0 };
+        Shared { state: Mutex::new(state), news: Notify::new(), commits_ended: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,6 +84,19 @@ impl Shared {
 
     pub(crate) fn membership(&self) -> Membership {
         self.state().membership.clone()
+    }
+
+    /// Counts a commit until the result is dropped.
+    pub(crate) fn begin_commit(self: &Arc<Shared>) -> OpenCommit {
+        self.state().commits += 1;
+        OpenCommit(Arc::clone(self))
+    }
+
+    /// Waits until no commit is on its way.
+    pub(crate) async fn commits_settled(&self) {
+        while self.state().commits > 0 {
+            self.commits_ended.notified().await;
+        }
     }
 
     pub(crate) fn last_poll(&self) -> Option<Instant> {

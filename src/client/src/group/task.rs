@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{Instant, TopicId};
 use protocol::messages::LeaveGroupRequest;
@@ -206,9 +207,8 @@ impl GroupTask {
             }
             Event::Refreshed(Ok(view)) => {
                 self.refreshing = false;
-                self.refresh_failures = 0;
-                self.refresh_at = Some(now + self.client.config().metadata_max_age);
                 self.on_view(now, &view);
+                self.refresh_at = Some(now + self.until_refresh(&view));
             }
             Event::Refreshed(Err(error)) => {
                 tracing::debug!(group = %self.config.group_id, %error, "refresh metadata");
@@ -223,6 +223,24 @@ impl GroupTask {
                 self.member.on_names(now, names.collect());
             }
         }
+    }
+
+    /// Topics that may appear any moment are asked for soon again, all others once in a while
+    /// (`Metadata.handleMetadataResponse`).
+    fn until_refresh(&mut self, view: &View) -> Duration {
+        let named = match &self.subscription {
+            Some(Subscription::Topics(topics)) => Some(topics),
+            _ => None,
+        };
+        let is_awaited = |topic: &StrBytes| {
+            view.topics.get(topic).is_none_or(|topic| topic.error.is_retriable())
+        };
+        if !named.into_iter().flatten().chain(&self.counted).any(is_awaited) {
+            self.refresh_failures = 0;
+            return self.client.config().metadata_max_age;
+        }
+        self.refresh_failures = self.refresh_failures.saturating_add(1);
+        self.client.retry_pause(self.refresh_failures)
     }
 
     fn on_view(&mut self, now: Instant, view: &View) {

@@ -1,6 +1,9 @@
 //! A member of a group against scripted coordinators: two brokers, one of which is the coordinator
 //! of group `g`, with what each request is answered under the test's control.
 
+mod leaving;
+mod starting;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,12 +23,13 @@ use protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
 use protocol::messages::{
-    FetchResponse, FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FetchRequest, FetchResponse,
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
     LeaveGroupResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataResponse,
     OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
     SyncGroupRequest, SyncGroupResponse,
 };
-use protocol::{ApiKey, Decode, StrBytes};
+use protocol::{ApiKey, Decode, ErrorCode, StrBytes};
 use runtime::Runtime;
 
 use super::*;
@@ -39,6 +43,8 @@ const TOPIC_ID: Uuid = Uuid([9; 16]);
 enum Trouble {
     Refuse(ErrorCode),
     HangUp,
+    /// It is refused, or done, and the answer comes so much later.
+    Late(ErrorCode, Duration),
 }
 
 /// The group as its coordinator keeps it, and what is to go wrong.
@@ -52,6 +58,11 @@ struct World {
     /// `broker:api`, for every request about the group.
     log: Vec<String>,
     leaders_share: Bytes,
+    /// The partitions that were asked for records.
+    fetched: BTreeSet<i32>,
+    /// So many questions for offsets are answered without the partitions that were asked for.
+    silent_offset_fetches: u32,
+    metadata: Arc<Mutex<MetadataResponse>>,
 }
 
 impl World {
@@ -59,7 +70,7 @@ impl World {
         self.trouble.entry(api.code()).or_default().extend(troubles);
     }
 
-    fn react(&mut self, broker: i32, mut request: RequestFrame) -> Reaction {
+    fn react(&mut self, broker: i32, request: RequestFrame) -> Reaction {
         let api = request.api_key;
         if !matches!(api, ApiKey::Fetch | ApiKey::ListOffsets) {
             self.log.push(format!("{broker}:{api:?}"));
@@ -69,10 +80,20 @@ impl World {
             !matches!(api, ApiKey::Fetch | ApiKey::ListOffsets | ApiKey::FindCoordinator);
         let code = match trouble {
             Some(Trouble::HangUp) => return Reaction::HangUp,
-            Some(Trouble::Refuse(code)) => code,
+            Some(Trouble::Refuse(code) | Trouble::Late(code, _)) => code,
             None if is_group && broker != self.coordinator => ErrorCode::NotCoordinator,
             None => ErrorCode::None,
         };
+        let reaction = self.answer(api, request, code);
+        match (trouble, reaction) {
+            (Some(Trouble::Late(_, pause)), Reaction::Answer(bytes)) => {
+                Reaction::AnswerAfter(pause, bytes)
+            }
+            (_, reaction) => reaction,
+        }
+    }
+
+    fn answer(&mut self, api: ApiKey, mut request: RequestFrame, code: ErrorCode) -> Reaction {
         let error_code = code.code();
         match api {
             ApiKey::FindCoordinator => self.find(&request, error_code),
@@ -98,7 +119,8 @@ impl World {
             ApiKey::OffsetFetch => self.offset_fetch(&mut request, error_code),
             ApiKey::OffsetCommit => self.offset_commit(&mut request, code),
             ApiKey::ListOffsets => list_offsets(&mut request),
-            ApiKey::Fetch => fetch(&request),
+            ApiKey::Fetch => self.fetch(&mut request),
+            ApiKey::ConsumerGroupHeartbeat => consumer_heartbeat(&mut request, error_code),
             other => panic!("{other:?} is not expected"),
         }
     }
@@ -145,7 +167,20 @@ impl World {
         answer(request, &response)
     }
 
-    fn offset_fetch(&self, request: &mut RequestFrame, error_code: i16) -> Reaction {
+    fn fetch(&mut self, request: &mut RequestFrame) -> Reaction {
+        let asked = FetchRequest::decode(&mut request.body, request.api_version);
+        let topics = asked.expect("a good request").topics;
+        self.fetched.extend(topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.partition));
+        let partitions = vec![PartitionData { partition_index: 0, ..Default::default() }];
+        let topic = FetchableTopicResponse { topic_id: TOPIC_ID, partitions, ..Default::default() };
+        let responses = vec![topic];
+        match answer(request, &FetchResponse { responses, ..Default::default() }) {
+            Reaction::Answer(bytes) => Reaction::AnswerAfter(Duration::from_millis(500), bytes),
+            reaction => reaction,
+        }
+    }
+
+    fn offset_fetch(&mut self, request: &mut RequestFrame, error_code: i16) -> Reaction {
         let asked = OffsetFetchRequest::decode(&mut request.body, request.api_version);
         let asked = asked.expect("a good request");
         assert!(asked.require_stable, "offsets of open transactions are waited for");
@@ -164,7 +199,9 @@ impl World {
                 ..Default::default()
             }
         });
-        let topics = if error_code == 0 { topics.collect() } else { Vec::new() };
+        let silent = self.silent_offset_fetches > 0;
+        let topics = if error_code == 0 && !silent { topics.collect() } else { Vec::new() };
+        self.silent_offset_fetches = self.silent_offset_fetches.saturating_sub(1);
         let group = OffsetFetchResponseGroup {
             group_id: "g".into(),
             topics,
@@ -222,14 +259,21 @@ fn list_offsets(request: &mut RequestFrame) -> Reaction {
     answer(request, &ListOffsetsResponse { topics, ..Default::default() })
 }
 
-fn fetch(request: &RequestFrame) -> Reaction {
-    let partitions = vec![PartitionData { partition_index: 0, ..Default::default() }];
-    let topic = FetchableTopicResponse { topic_id: TOPIC_ID, partitions, ..Default::default() };
-    let responses = vec![topic];
-    match answer(request, &FetchResponse { responses, ..Default::default() }) {
-        Reaction::Answer(bytes) => Reaction::AnswerAfter(Duration::from_millis(500), bytes),
-        reaction => reaction,
-    }
+/// A member that joins gets both partitions.
+fn consumer_heartbeat(request: &mut RequestFrame, error_code: i16) -> Reaction {
+    use protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
+    let beat = ConsumerGroupHeartbeatRequest::decode(&mut request.body, request.api_version);
+    let member_epoch = beat.expect("a good request").member_epoch;
+    let all = TopicPartitions { topic_id: TOPIC_ID, partitions: vec![0, 1], ..Default::default() };
+    let assignment = Assignment { topic_partitions: vec![all], ..Default::default() };
+    let response = ConsumerGroupHeartbeatResponse {
+        error_code,
+        member_epoch: if member_epoch == 0 { 1 } else { member_epoch },
+        heartbeat_interval_ms: 5_000,
+        assignment: Some(assignment).filter(|_| member_epoch == 0),
+        ..Default::default()
+    };
+    answer(request, &response)
 }
 
 /// Two brokers that know topic `t` with two partitions.
@@ -255,6 +299,7 @@ fn start(net: &FakeNet) -> Arc<Mutex<World>> {
     let (brokers, topics) = (vec![node(1), node(2)], vec![topic]);
     let metadata = MetadataResponse { brokers, topics, ..Default::default() };
     let metadata = Arc::new(Mutex::new(metadata));
+    look(&world).metadata = Arc::clone(&metadata);
     for broker in [1, 2] {
         let world = Arc::clone(&world);
         let address = format!("b{broker}:{broker}");

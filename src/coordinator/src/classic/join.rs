@@ -312,7 +312,9 @@ const SUFFIX_BYTES: usize = 37;
 /// As Kafka makes them: what a client calls itself, then a UUID in the hexadecimal form. A long name is
 /// cut: an id that can not be told would close the connection of its member, and of the leader.
 pub(crate) fn new_member_id(prefix: &str, random: [u8; 16]) -> StrBytes {
-    let prefix = &prefix[..prefix.floor_char_boundary(TEXT_BYTES_MAX - SUFFIX_BYTES)];
+    let mut ends = (0..=prefix.len().min(TEXT_BYTES_MAX - SUFFIX_BYTES)).rev();
+    let end = ends.find(|end| prefix.is_char_boundary(*end)).unwrap_or(0);
+    let prefix = &prefix[..end];
     let bytes = u128::from_be_bytes(Uuid::from_random(random).0);
     let hex = format!("{bytes:032x}");
     let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);

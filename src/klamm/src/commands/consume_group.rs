@@ -1,7 +1,8 @@
 //! `klamm consume --group`: read as a member of a group.
 //!
-//! What was printed is committed by the next poll, at the latest on the way out: a record may be
-//! printed twice when this process dies, and is never left out.
+//! What was printed is committed every `auto.commit.interval.ms` (5 seconds), before partitions go to
+//! others and on the way out; what could not be printed is not. So a record may be printed twice
+//! when this process dies, and is never left out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use client::consumer::OffsetReset;
 use client::group::Change;
 use client::{
-    Client, ConsumerConfig, GroupConfig, GroupConsumer, GroupProtocol, IsolationLevel, OffsetSpec,
-    Polled, Subscription, TopicPartition,
+    Client, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, GroupProtocol,
+    IsolationLevel, OffsetSpec, Polled, Subscription, TopicPartition,
 };
 use model::Offset;
 use protocol::StrBytes;
@@ -93,13 +94,14 @@ impl Reader {
                 Polled::Records(mut records) => {
                     let room = usize::try_from(left).unwrap_or(usize::MAX);
                     // What is not printed is not to be committed.
-                    for record in records.iter().skip(room).rev() {
-                        let back = consumer.seek(&record.at, record.offset);
-                        back.map_err(|error| Failure::new("seek").because(error))?;
-                    }
+                    go_back(consumer, records.get(room..).unwrap_or_default())?;
                     records.truncate(room);
                     left -= records.len() as u64;
-                    print_records(&records, &self.format, self.output)?;
+                    if let Err(failure) = print_records(&records, &self.format, self.output) {
+                        // How much of it went out nobody knows.
+                        go_back(consumer, &records)?;
+                        return Err(failure);
+                    }
                 }
                 Polled::Assigned(change) => {
                     assigned = true;
@@ -111,6 +113,15 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Goes back to the first of `records` in each of their partitions.
+fn go_back(consumer: &mut GroupConsumer, records: &[ConsumerRecord]) -> Result<(), Failure> {
+    for record in records.iter().rev() {
+        let back = consumer.seek(&record.at, record.offset);
+        back.map_err(|error| Failure::new("seek").because(error))?;
+    }
+    Ok(())
 }
 
 fn config(arguments: &Consume, reset: OffsetReset, isolation: IsolationLevel) -> GroupConfig {

@@ -254,6 +254,10 @@ impl ConsumerMember {
     }
 
     fn on_success(&mut self, now: Instant, response: ConsumerGroupHeartbeatResponse) {
+        if response.member_epoch <= JOIN {
+            // Neither of a member that has joined nor of anyone who is told so.
+            return self.fail(GroupError::InvalidEpoch { epoch: response.member_epoch });
+        }
         self.failures = 0;
         self.everything = false;
         let (topics, owned) = self.sending.take().unwrap_or_default();

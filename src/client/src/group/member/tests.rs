@@ -591,6 +591,19 @@ fn members_say_how_they_leave() {
 }
 
 #[test]
+fn an_epoch_that_no_member_has_ends_the_membership() {
+    for epoch in [0, -1, -2, i32::MIN] {
+        let mut script = consumer(modern());
+        script.wait();
+        let told = script.answer(heartbeat_answer(epoch, None));
+        let error = format!("be a member of the group with epoch {epoch}");
+        assert_eq!(told, format!("lose(0,1@1) failed({error})"));
+        assert_eq!(script.state(), MemberState::Failed);
+        assert_eq!(script.poll_and_release(), "");
+    }
+}
+
+#[test]
 fn a_topic_that_was_made_anew_is_another_one() {
     let mut script = consumer(modern());
     script.wait();

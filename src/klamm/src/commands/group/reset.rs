@@ -33,7 +33,7 @@ impl Groups {
             Some(file) => read_targets(file, &group)?,
             None => {
                 let partitions = self.scope(&reset, &group, &present).await?;
-                self.targets(&reset, partitions, &present).await?
+                self.targets(&reset, &group, partitions, &present).await?
             }
         };
         let targets = self.within_logs(targets).await?;
@@ -89,6 +89,7 @@ impl Groups {
     async fn targets(
         &self,
         reset: &GroupReset,
+        group: &StrBytes,
         partitions: BTreeSet<TopicPartition>,
         present: &Present,
     ) -> Result<BTreeMap<TopicPartition, Offset>, Failure> {
@@ -109,16 +110,19 @@ impl Groups {
             let end = ends.get(&at).copied().flatten().unwrap_or(Offset::ZERO);
             // No record is that young: what comes next is.
             let place = listed.unwrap_or(end);
-            // What nobody committed has no present place; as a new consumer, it goes to the end.
-            let current = present.get(&at).map_or(end, |committed| committed.offset);
+            let current = present.get(&at).map(|committed| committed.offset);
             let target = match (reset.to, reset.shift) {
-                (Some(Place::Current), _) => current,
+                // What nobody committed has no present place; as a new consumer, it goes to the end.
+                (Some(Place::Current), _) => current.unwrap_or(end),
                 (Some(Place::Start(Start::At(offset))), _) => offset,
                 (Some(Place::Start(Start::BeforeEnd(count))), _) => {
                     Offset(end.0.saturating_sub(count))
                 }
                 (Some(Place::Start(_)), _) => place,
-                (None, shift) => Offset(current.0.saturating_add(shift.unwrap_or(0))),
+                (None, shift) => {
+                    let current = current.ok_or_else(|| no_place(group, &at))?;
+                    Offset(current.0.saturating_add(shift.unwrap_or(0)))
+                }
             };
             found.insert(at, target);
         }
@@ -204,6 +208,14 @@ impl Groups {
             ),
         }
     }
+}
+
+/// The end, or the beginning, would be a guess that skips or repeats everything.
+fn no_place(group: &StrBytes, at: &TopicPartition) -> Failure {
+    Failure::new(format!(
+        "group `{group}` has committed nothing for {at}, so there is nothing to shift"
+    ))
+    .hint("--to beginning or --to end says where it begins")
 }
 
 fn has_members(group: &StrBytes) -> Failure {
