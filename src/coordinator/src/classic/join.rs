@@ -313,7 +313,7 @@ const SUFFIX_BYTES: usize = 37;
 /// cut: an id that can not be told would close the connection of its member, and of the leader.
 pub(crate) fn new_member_id(prefix: &str, random: [u8; 16]) -> StrBytes {
     let mut ends = (0..=prefix.len().min(TEXT_BYTES_MAX - SUFFIX_BYTES)).rev();
-    let end = ends.find(|end| prefix.is_char_boundary(*end)).unwrap_or(0);
+    let end = ends.find(|end| prefix.is_char_boundary(*end)).expect("the beginning is one");
     let prefix = &prefix[..end];
     let bytes = u128::from_be_bytes(Uuid::from_random(random).0);
     let hex = format!("{bytes:032x}");
