@@ -312,7 +312,9 @@ const SUFFIX_BYTES: usize = 37;
 /// As Kafka makes them: what a client calls itself, then a UUID in the hexadecimal form. A long name is
 /// cut: an id that can not be told would close the connection of its member, and of the leader.
 pub(crate) fn new_member_id(prefix: &str, random: [u8; 16]) -> StrBytes {
-    let prefix = &prefix[..prefix.floor_char_boundary(TEXT_BYTES_MAX - SUFFIX_BYTES)];
+    let mut ends = (0..=prefix.len().min(TEXT_BYTES_MAX - SUFFIX_BYTES)).rev();
+    let end = ends.find(|end| prefix.is_char_boundary(*end)).expect("the beginning is one");
+    let prefix = &prefix[..end];
     let bytes = u128::from_be_bytes(Uuid::from_random(random).0);
     let hex = format!("{bytes:032x}");
     let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
@@ -338,6 +340,9 @@ mod tests {
         assert_eq!(longest, *format!("{}{uuid}", "a".repeat(TEXT_BYTES_MAX - SUFFIX_BYTES)));
         // Three bytes a character: the last one does not fit.
         let cut = new_member_id(&"\u{20ac}".repeat(TEXT_BYTES_MAX / 3), [0; 16]);
-        assert_eq!(cut, *format!("{}{uuid}", "\u{20ac}".repeat((TEXT_BYTES_MAX - SUFFIX_BYTES) / 3)));
+        assert_eq!(
+            cut,
+            *format!("{}{uuid}", "\u{20ac}".repeat((TEXT_BYTES_MAX - SUFFIX_BYTES) / 3))
+        );
     }
 }

@@ -13,10 +13,8 @@ const NAME_COUNT: usize = 20_000;
 const TIME_MAX: Duration = Duration::from_secs(3);
 
 fn member(names: impl Iterator<Item = String>) -> ClassicMember {
-    let protocols = names.map(|name| MemberProtocol {
-        name: StrBytes::from(name),
-        metadata: Bytes::new(),
-    });
+    let protocols =
+        names.map(|name| MemberProtocol { name: StrBytes::from(name), metadata: Bytes::new() });
     ClassicMember {
         instance_id: None,
         client_id: StrBytes::new(),
