@@ -24,6 +24,7 @@ mod member;
 mod migrate;
 mod partitions;
 mod pattern;
+mod re2;
 mod reconcile;
 mod records;
 mod refusal;

@@ -1,13 +1,14 @@
 //! Patterns that members subscribe by (KIP-848): which they are, and what they match.
 //!
 //! Kafka uses RE2/J and asks for a match of the whole name. The crate `regex` is of the same family:
-//! neither knows backreferences nor look-around.
+//! neither knows backreferences nor look-around; where they differ, [`super::re2`] translates.
 
 use std::collections::BTreeSet;
 
 use protocol::StrBytes;
 use regex::{Regex, RegexBuilder};
 
+use super::re2;
 use crate::cluster::Cluster;
 
 /// How large a compiled pattern may be, in bytes: members send them, and names have at most 249
@@ -19,6 +20,7 @@ const COMPILED_SIZE_MAX: usize = 1 << 20;
 /// # Errors
 /// What is wrong with it, for a person.
 pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+    let pattern = &re2::translate(pattern)?;
     // The pattern alone is tried first: parentheses that do not match could do so inside the group.
     let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(COMPILED_SIZE_MAX).build();
     let whole = build(pattern).and_then(|_| build(&format!(r"\A(?:{pattern})\z")));

@@ -52,7 +52,7 @@ fn requests_that_are_wrong_in_themselves() {
         INVALID_REQUEST: InstanceId can't be null.
         INVALID_REQUEST: MemberEpoch is invalid.
         UNSUPPORTED_ASSIGNOR: ServerAssignor best is not supported. Supported assignors: uniform, range.
-        INVALID_REGULAR_EXPRESSION: SubscribedTopicRegex `(?=a)` is not a valid regular expression: look-around, including look-ahead and look-behind, is not supported.
+        INVALID_REGULAR_EXPRESSION: SubscribedTopicRegex `(?=a)` is not a valid regular expression: unknown flag of a group: =.
         INVALID_REGULAR_EXPRESSION: SubscribedTopicRegex `a)b(` is not a valid regular expression: unopened group.
     "#]].assert_eq(&all);
 }

@@ -266,6 +266,7 @@ proptest! {
         let mut classics = Classics::new();
         world.cluster.settings.assignment_interval = Duration::from_secs(interval);
         world.cluster.set("t", 4);
+        world.topics_changed();
         for step in &steps {
             let before = epochs(&world);
             play(&mut world, &mut classics, step);
