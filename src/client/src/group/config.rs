@@ -17,6 +17,19 @@ pub enum GroupProtocol {
     Consumer,
 }
 
+/// Whether a member that goes stays counted in until its session ends
+/// (`CloseOptions.GroupMembershipOperation`, KIP-1092).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupMembershipOperation {
+    /// A dynamic member leaves, a static one is expected back.
+    #[default]
+    Default,
+    /// Also a static member leaves: its partitions go to others at once.
+    LeaveGroup,
+    /// Also a dynamic member says nothing: others get its partitions when its session ends.
+    RemainInGroup,
+}
+
 /// How a group is joined and its offsets are kept.
 #[derive(Clone, Debug)]
 pub struct GroupConfig {

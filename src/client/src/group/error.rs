@@ -25,6 +25,9 @@ pub enum GroupError {
     /// does.
     #[error("a regular expression needs group.protocol=consumer")]
     RegexInClassicGroup,
+    /// In a consumer group the coordinator alone decides when to rebalance.
+    #[error("a rebalance by request needs group.protocol=classic")]
+    RebalanceInConsumerGroup,
     /// The bytes of another member, or of the leader, are not Kafka's consumer protocol.
     #[error("understand the other members of the group")]
     Wire(#[source] protocol::DecodeError),

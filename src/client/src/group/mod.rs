@@ -39,7 +39,7 @@ use runtime::sync::mpsc;
 
 pub use assignor::{Assignor, GroupAssignment, GroupMember};
 pub use commit::{Offsets, PendingCommit};
-pub use config::{GroupConfig, GroupProtocol};
+pub use config::{GroupConfig, GroupMembershipOperation, GroupProtocol};
 pub use error::{CommitError, GroupError};
 pub use member::{Change, MemberEpoch, MemberState, Membership};
 pub use observer::{AutoCommit, CommitObserver};
@@ -62,6 +62,9 @@ use crate::metadata::TopicPartition;
 /// not hold up a rebalance.
 const LAST_COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
+/// As long as a reason for a rebalance may be (`JoinGroupRequest.maybeTruncateReason`).
+const REASON_CHARS_MAX: usize = 255;
+
 /// What a poll brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Polled {
@@ -80,7 +83,8 @@ pub enum Polled {
 type FoundOffsets = Result<BTreeMap<TopicPartition, Option<CommittedOffset>>, ClientError>;
 
 /// See the module. Dropping it ends the membership without a word, as a process that is killed does;
-/// [`GroupConsumer::close`] leaves the group.
+/// [`GroupConsumer::close`] leaves the group. Beside Java's consumer, `auto.offset.reset` has no
+/// `by_duration` (KIP-1106): a seek to a time does the same.
 pub struct GroupConsumer {
     client: Client,
     config: Arc<GroupConfig>,
@@ -180,6 +184,20 @@ impl GroupConsumer {
             return Err(GroupError::RegexInClassicGroup);
         }
         self.order(Order::Subscribe(subscription)).await;
+        Ok(())
+    }
+
+    /// Makes the group rebalance: this member joins it again, with `reason` (KIP-568, KIP-800), after
+    /// polls told what the assignors want given up before. A rebalance that is under way is enough.
+    ///
+    /// # Errors
+    /// [`GroupError::RebalanceInConsumerGroup`].
+    pub async fn enforce_rebalance(&mut self, reason: &str) -> Result<(), GroupError> {
+        if self.config.protocol == GroupProtocol::Consumer {
+            return Err(GroupError::RebalanceInConsumerGroup);
+        }
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        self.order(Order::Rejoin(reason.into())).await;
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Shared {
 
 struct State {
     notices: VecDeque<Notice>,
+    /// The application has given up everything: notices tell it nothing.
+    muted: bool,
     membership: Membership,
     /// When the application last polled; `None` while it does.
     last_poll: Option<Instant>,
@@ -49,8 +51,9 @@ impl Shared {
             assignor: None,
             is_leader: false,
         };
+        let last_poll = Some(now);
         let state =
-            State { notices: VecDeque::new(), membership, last_poll: Some(now), commits: 0 };
+            State { notices: VecDeque::new(), muted: false, membership, last_poll, commits: 0 };
         Shared { state: Mutex::new(state), news: Notify::new(), commits_ended: Notify::new() }
     }
 
@@ -60,6 +63,9 @@ impl Shared {
 
     pub(crate) fn tell(&self, notice: Notice) {
         let mut state = self.state();
+        if state.muted {
+            return;
+        }
         // An application that does not poll may miss generations that changed nothing for it, so
         // that what waits for it stays bounded by its partitions.
         if let (Some(Notice::Assign(last)), Notice::Assign(next)) =
@@ -76,6 +82,17 @@ impl Shared {
 
     pub(crate) fn next_notice(&self) -> Option<Notice> {
         self.state().notices.pop_front()
+    }
+
+    /// Forgets the notices there are and all that come until [`Shared::unmute`].
+    pub(crate) fn mute(&self) {
+        let mut state = self.state();
+        state.muted = true;
+        state.notices.clear();
+    }
+
+    pub(crate) fn unmute(&self) {
+        self.state().muted = false;
     }
 
     pub(crate) fn publish(&self, membership: Membership) {

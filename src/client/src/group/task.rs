@@ -17,7 +17,7 @@ use protocol::{ErrorCode, StrBytes};
 use runtime::Task;
 use runtime::sync::{mpsc, oneshot};
 
-use super::config::{GroupConfig, GroupProtocol};
+use super::config::{GroupConfig, GroupMembershipOperation, GroupProtocol};
 use super::member::{
     Action, Answer, Call, CallId, ClassicMember, ConsumerMember, Member, MemberEpoch, Topics,
 };
@@ -38,8 +38,17 @@ pub(crate) enum Order {
     /// What the oldest open notice took away is given up.
     Released,
     CommitRefused(MemberEpoch, ErrorCode),
-    /// Leave the group; told when that is done or can not be done.
-    Leave(oneshot::Sender<()>),
+    Rejoin(StrBytes),
+    Leave(Leave),
+}
+
+/// Leave the group.
+pub(crate) struct Leave {
+    /// The application goes on, and may subscribe again.
+    pub(crate) stays: bool,
+    pub(crate) operation: GroupMembershipOperation,
+    /// Told when that is done or can not be done.
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 /// From the tasks that wait.
@@ -80,6 +89,8 @@ pub(crate) struct GroupTask {
     refresh_failures: u32,
     resolving: bool,
     leaving: Option<oneshot::Sender<()>>,
+    /// The task ends once the member has left.
+    closing: bool,
     done: bool,
 }
 
@@ -121,6 +132,7 @@ impl GroupTask {
             refresh_failures: 0,
             resolving: false,
             leaving: None,
+            closing: false,
             done: false,
         }
     }
@@ -141,10 +153,6 @@ impl GroupTask {
                 () = sleep => self.on_time(),
             }
             self.act();
-        }
-        if let Some(leaving) = self.leaving.take() {
-            // Who asked may have stopped waiting.
-            let _ = leaving.send(());
         }
     }
 
@@ -168,10 +176,31 @@ impl GroupTask {
             Order::Subscribe(subscription) => self.on_subscription(now, subscription),
             Order::Released => self.member.on_released(now),
             Order::CommitRefused(epoch, code) => self.member.on_commit_refused(now, epoch, code),
-            Order::Leave(done) => {
-                self.leaving = Some(done);
-                self.member.on_leave(now);
-            }
+            Order::Rejoin(reason) => self.member.on_rejoin(now, reason),
+            Order::Leave(leave) => self.on_leave(now, leave),
+        }
+    }
+
+    fn on_leave(&mut self, now: Instant, leave: Leave) {
+        self.leaving = Some(leave.done);
+        self.closing = !leave.stays;
+        self.subscription = None;
+        self.counted.clear();
+        self.refresh_at = None;
+        let reason = match leave.stays {
+            true => "the consumer has unsubscribed",
+            false => "the consumer is being closed",
+        };
+        self.member.on_leave(now, leave.operation, reason);
+        // What it tells from here on is about what is subscribed to next.
+        self.shared.unmute();
+    }
+
+    fn on_left(&mut self) {
+        self.done = self.closing;
+        if let Some(leaving) = self.leaving.take() {
+            // Who asked may have stopped waiting.
+            let _ = leaving.send(());
         }
     }
 
@@ -274,7 +303,7 @@ impl GroupTask {
                     Action::Resolve(ids) => self.resolve(ids),
                     Action::ForgetCoordinator => self.coordinator.forget(),
                     Action::Tell(notice) => self.shared.tell(notice),
-                    Action::Done => self.done = true,
+                    Action::Done => self.on_left(),
                 }
             }
         }
@@ -311,7 +340,10 @@ impl GroupTask {
             Some(Subscription::Topics(topics)) => {
                 TopicSet::Named(topics.union(&self.counted).cloned().collect())
             }
-            Some(Subscription::Regex(_)) | None => return,
+            Some(Subscription::Regex(_)) | None => {
+                self.refresh_at = None;
+                return;
+            }
         };
         self.refreshing = true;
         let (client, report) = (self.client.clone(), self.report.clone());

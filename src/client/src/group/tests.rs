@@ -214,8 +214,9 @@ impl World {
     fn offset_commit(&mut self, request: &mut RequestFrame, code: ErrorCode) -> Reaction {
         let commit = OffsetCommitRequest::decode(&mut request.body, request.api_version);
         let commit = commit.expect("a good request");
-        assert_eq!((&*commit.group_id, &*commit.member_id), ("g", "m"));
-        let stale = commit.generation_id_or_member_epoch != self.generation;
+        let is_classic = &*commit.member_id == "m";
+        assert_eq!(&*commit.group_id, "g");
+        let stale = is_classic && commit.generation_id_or_member_epoch != self.generation;
         let code = if stale { ErrorCode::IllegalGeneration } else { code };
         let topics = commit.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {

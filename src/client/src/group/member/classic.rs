@@ -35,7 +35,7 @@ use crate::group::assignor::wire::{
     Subscription, decode_assignment, decode_member, encode_assignment,
 };
 use crate::group::assignor::{Assignor, GroupMember};
-use crate::group::config::GroupConfig;
+use crate::group::config::{GroupConfig, GroupMembershipOperation};
 use crate::group::error::GroupError;
 use crate::metadata::TopicPartition;
 use crate::producer::millis;
@@ -57,7 +57,8 @@ enum Phase {
     Syncing(CallId),
     Stable,
     Failed,
-    Closed,
+    /// Has left, and waits for the answer to that.
+    Leaving(CallId),
 }
 
 /// See the module.
@@ -128,7 +129,7 @@ impl ClassicMember {
 
     pub(super) fn membership(&self) -> Membership {
         let state = match &self.phase {
-            Phase::Unsubscribed | Phase::Closed => MemberState::Unsubscribed,
+            Phase::Unsubscribed | Phase::Leaving(_) => MemberState::Unsubscribed,
             Phase::Preparing if self.generation < 0 => MemberState::Left,
             Phase::Preparing => MemberState::Rebalancing,
             Phase::Waiting(_) | Phase::Joining(_) | Phase::Counting(_) | Phase::Syncing(_) => {
@@ -154,7 +155,7 @@ impl ClassicMember {
             Phase::Stable if self.topics != self.joined_topics => {
                 self.prepare(now, "the subscription has changed");
             }
-            // A join that is on its way is followed by another one.
+            // A join that is on its way is followed by another one, and a good-bye by a first one.
             _ => {}
         }
         self.assert_invariants();
@@ -172,15 +173,15 @@ impl ClassicMember {
                 self.heartbeat = None;
                 self.on_heartbeat(now, answer);
             }
-            (Answer::Leave, Phase::Closed) => self.actions.push(Action::Done),
+            (Answer::Leave, Phase::Leaving(call)) if *call == id => self.on_left(now),
             _ => {}
         }
         self.assert_invariants();
     }
 
     /// Gives up what has to be given up before a join, and joins.
-    fn prepare(&mut self, now: Instant, reason: &'static str) {
-        self.reason = Some(StrBytes::from_static(reason));
+    fn prepare(&mut self, now: Instant, reason: impl Into<StrBytes>) {
+        self.reason = Some(reason.into());
         self.rejoin = None;
         let revoked: BTreeSet<TopicPartition> = if self.config.is_cooperative() {
             let gone = |at: &&TopicPartition| !self.topics.contains(&at.topic);
@@ -531,7 +532,8 @@ impl ClassicMember {
     /// Whoever does not poll does not work: others shall have the partitions
     /// (`max.poll.interval.ms`, KIP-62). The way back begins with the next poll.
     fn on_poll_timeout(&mut self) {
-        self.send_leave("the application did not poll in time");
+        let operation = GroupMembershipOperation::Default;
+        self.send_leave(operation, "the application did not poll in time");
         self.forget_generation(true);
         self.reason = Some("the application polls again".into());
         self.rejoin = None;
@@ -579,28 +581,64 @@ impl ClassicMember {
         }
     }
 
-    /// Dynamic members say good-bye; static ones are expected back (KIP-345).
-    fn send_leave(&mut self, reason: &'static str) -> bool {
-        if self.config.instance_id.is_some() || self.member_id.is_empty() {
-            return false;
+    /// By default dynamic members say good-bye, and static ones are expected back (KIP-345).
+    fn send_leave(
+        &mut self,
+        operation: GroupMembershipOperation,
+        reason: &'static str,
+    ) -> Option<CallId> {
+        let leaves = match operation {
+            GroupMembershipOperation::Default => self.config.instance_id.is_none(),
+            GroupMembershipOperation::LeaveGroup => true,
+            GroupMembershipOperation::RemainInGroup => false,
+        };
+        if !leaves || self.member_id.is_empty() {
+            return None;
         }
         let member = MemberIdentity {
             member_id: self.member_id.clone(),
-            group_instance_id: None,
+            group_instance_id: self.config.instance_id.clone(),
             reason: Some(StrBytes::from_static(reason)),
             ..Default::default()
         };
         let (group_id, members) = (self.config.group_id.clone(), vec![member]);
-        self.send(Call::Leave(LeaveGroupRequest { group_id, members, ..Default::default() }));
-        true
+        let request = LeaveGroupRequest { group_id, members, ..Default::default() };
+        Some(self.send(Call::Leave(request)))
     }
 
-    pub(super) fn on_leave(&mut self, _now: Instant) {
-        let sent = self.send_leave("the consumer is being closed");
+    pub(super) fn on_rejoin(&mut self, now: Instant, reason: StrBytes) {
+        if matches!(self.phase, Phase::Stable) && self.releasing.is_empty() {
+            self.prepare(now, reason);
+        }
+        self.assert_invariants();
+    }
+
+    pub(super) fn on_leave(&mut self, operation: GroupMembershipOperation, reason: &'static str) {
+        let call = self.send_leave(operation, reason);
         self.forget_generation(true);
-        self.phase = Phase::Closed;
-        if !sent {
+        self.topics.clear();
+        self.owned.clear();
+        self.releasing.clear();
+        self.previous.clear();
+        self.previous_generation = -1;
+        self.rejoin = None;
+        self.reason = None;
+        self.failures = 0;
+        self.phase = match call {
+            Some(call) => Phase::Leaving(call),
+            None => Phase::Unsubscribed,
+        };
+        if call.is_none() {
             self.actions.push(Action::Done);
+        }
+        self.assert_invariants();
+    }
+
+    fn on_left(&mut self, now: Instant) {
+        self.phase = Phase::Unsubscribed;
+        self.actions.push(Action::Done);
+        if !self.topics.is_empty() {
+            self.join(now);
         }
     }
 

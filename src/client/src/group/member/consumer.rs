@@ -27,7 +27,7 @@ use super::{
 };
 use crate::backoff::Backoff;
 use crate::error::ClientError;
-use crate::group::config::GroupConfig;
+use crate::group::config::{GroupConfig, GroupMembershipOperation};
 use crate::group::error::GroupError;
 use crate::metadata::TopicPartition;
 use crate::producer::millis;
@@ -52,7 +52,8 @@ enum Phase {
     /// Out, until the application has heard so.
     Out,
     Failed,
-    Closed,
+    /// Has left, and waits for the answer to that.
+    Leaving,
 }
 
 /// See the module.
@@ -128,7 +129,7 @@ impl ConsumerMember {
         let settled = self.releasing.is_empty()
             && self.target.as_ref().is_some_and(|target| *target == self.owned);
         let state = match self.phase {
-            Phase::Unsubscribed | Phase::Closed => MemberState::Unsubscribed,
+            Phase::Unsubscribed | Phase::Leaving => MemberState::Unsubscribed,
             Phase::Member if self.epoch == JOIN => MemberState::Joining,
             Phase::Member if settled => MemberState::Stable,
             Phase::Member => MemberState::Rebalancing,
@@ -230,7 +231,7 @@ impl ConsumerMember {
         }
         self.in_flight = None;
         match (self.phase, answer) {
-            (Phase::Closed, _) => self.actions.push(Action::Done),
+            (Phase::Leaving, _) => self.on_left(now),
             (Phase::Member, Ok(response)) => self.on_response(now, response),
             (Phase::Member, Err(error)) if error.is_retriable() => self.retry(now),
             (Phase::Member, Err(error)) => self.fail(GroupError::Refused(error)),
@@ -336,7 +337,7 @@ impl ConsumerMember {
                     self.reconcile(now);
                 }
                 Phase::Out => self.join_anew(now),
-                Phase::Unsubscribed | Phase::Failed | Phase::Closed => {}
+                Phase::Unsubscribed | Phase::Failed | Phase::Leaving => {}
             }
         }
         self.beat(now);
@@ -429,7 +430,10 @@ impl ConsumerMember {
     pub(super) fn on_tick(&mut self, now: Instant, last_poll: Option<Instant>) {
         if self.poll_deadline(last_poll).is_some_and(|deadline| deadline <= now) {
             // Others shall have the partitions; the way back begins with the next poll.
-            self.send_leave();
+            if let Some(epoch) = self.leave_epoch(GroupMembershipOperation::Default) {
+                let request = self.bare_heartbeat(epoch);
+                self.send(request);
+            }
             self.go_out();
             let lost = self.held();
             self.release(lost, Notice::Lose);
@@ -451,23 +455,45 @@ impl ConsumerMember {
         [beat, self.poll_deadline(last_poll)].into_iter().flatten().min()
     }
 
-    fn send_leave(&mut self) -> CallId {
-        let epoch = match self.config.instance_id {
-            Some(_) => LEAVE_FOR_A_WHILE,
-            None => LEAVE,
-        };
-        let request = self.bare_heartbeat(epoch);
-        self.send(request)
+    /// The epoch of the heartbeat that says good-bye, if one does. A static member that goes for good
+    /// says what a dynamic one says.
+    fn leave_epoch(&self, operation: GroupMembershipOperation) -> Option<i32> {
+        let is_static = self.config.instance_id.is_some();
+        match operation {
+            GroupMembershipOperation::LeaveGroup => Some(LEAVE),
+            GroupMembershipOperation::RemainInGroup if !is_static => None,
+            _ if is_static => Some(LEAVE_FOR_A_WHILE),
+            _ => Some(LEAVE),
+        }
     }
 
-    pub(super) fn on_leave(&mut self, _now: Instant) {
+    pub(super) fn on_leave(&mut self, now: Instant, operation: GroupMembershipOperation) {
         let is_member =
             self.phase == Phase::Member && (self.epoch != JOIN || self.in_flight.is_some());
-        self.phase = Phase::Closed;
-        if is_member {
-            self.in_flight = Some(self.send_leave());
-        } else {
-            self.actions.push(Action::Done);
+        let epoch = self.leave_epoch(operation).filter(|_| is_member);
+        self.go_out();
+        self.last_epoch = -1;
+        self.topics = None;
+        self.owned.clear();
+        self.releasing.clear();
+        self.failures = 0;
+        self.phase = Phase::Leaving;
+        match epoch {
+            Some(epoch) => {
+                let request = self.bare_heartbeat(epoch);
+                self.in_flight = Some(self.send(request));
+            }
+            None => self.on_left(now),
+        }
+        self.assert_invariants();
+    }
+
+    fn on_left(&mut self, now: Instant) {
+        self.actions.push(Action::Done);
+        self.phase = Phase::Unsubscribed;
+        if self.topics.is_some() {
+            self.phase = Phase::Member;
+            self.next_heartbeat = now;
         }
     }
 

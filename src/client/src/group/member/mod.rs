@@ -29,6 +29,7 @@ pub(crate) use classic::ClassicMember;
 pub(crate) use consumer::ConsumerMember;
 
 use super::assignor::Assignor;
+use super::config::GroupMembershipOperation;
 use super::error::GroupError;
 use crate::error::{BrokerError, ClientError};
 use crate::metadata::TopicPartition;
@@ -227,9 +228,25 @@ impl Member {
         either!(self, member => member.next_wake(last_poll))
     }
 
-    /// Leaves the group; [`Action::Done`] follows.
-    pub(crate) fn on_leave(&mut self, now: Instant) {
-        either!(self, member => member.on_leave(now));
+    /// The application wants the group to rebalance. One that is under way is enough.
+    pub(crate) fn on_rejoin(&mut self, now: Instant, reason: StrBytes) {
+        if let Member::Classic(member) = self {
+            member.on_rejoin(now, reason);
+        }
+    }
+
+    /// Leaves the group, and gives up everything; [`Action::Done`] follows. What is subscribed to
+    /// later is joined for after that.
+    pub(crate) fn on_leave(
+        &mut self,
+        now: Instant,
+        operation: GroupMembershipOperation,
+        reason: &'static str,
+    ) {
+        match self {
+            Member::Classic(member) => member.on_leave(operation, reason),
+            Member::Consumer(member) => member.on_leave(now, operation),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::*;
 use crate::backoff::Backoff;
 use crate::error::RequestError;
 use crate::group::assignor::wire::{decode_assignment, encode_assignment};
-use crate::group::config::{GroupConfig, GroupProtocol};
+use crate::group::config::{GroupConfig, GroupMembershipOperation, GroupProtocol};
 
 const TOPIC: TopicId = model::Uuid([7; 16]);
 
@@ -102,6 +102,11 @@ impl Script {
         self.told()
     }
 
+    fn leave(&mut self, operation: GroupMembershipOperation) -> String {
+        self.member.on_leave(self.now, operation, "the test is over");
+        self.told()
+    }
+
     fn count(&mut self, partitions: i32) -> String {
         self.member.on_counts(self.now, &BTreeMap::from([("t".into(), partitions)]));
         self.told()
@@ -137,7 +142,11 @@ fn word(action: &Action) -> String {
                 format!("sync({}:{})", request.generation_id, shares.collect::<Vec<_>>().join(";"))
             }
             Call::Heartbeat(request) => format!("beat({})", request.generation_id),
-            Call::Leave(request) => format!("leave({})", request.members[0].member_id),
+            Call::Leave(request) => {
+                let member = &request.members[0];
+                let instance = member.group_instance_id.as_ref().map(|id| format!("/{id}"));
+                format!("leave({}{})", member.member_id, instance.unwrap_or_default())
+            }
             Call::ConsumerHeartbeat(request) => consumer_heartbeat(request),
         },
         Action::Count(topics) => format!("count({})", topics.len()),
@@ -228,7 +237,11 @@ fn no_answer() -> ClientError {
 
 /// A follower with partitions 0 and 1 of topic `t` in generation 1.
 fn follower(assignor: Assignor) -> Script {
-    let mut script = Script::new(config(GroupProtocol::Classic, &[assignor]));
+    follower_with(config(GroupProtocol::Classic, &[assignor]))
+}
+
+fn follower_with(config: GroupConfig) -> Script {
+    let mut script = Script::new(config);
     assert_eq!(script.subscribe(&["t"]), "join(:)");
     assert_eq!(script.answer(join_error(ErrorCode::MemberIdRequired, "m")), "join(m:)");
     assert_eq!(script.rejoined(1), "sync(1:)");
@@ -400,18 +413,60 @@ fn whoever_does_not_poll_leaves_and_the_next_poll_brings_it_back() {
 }
 
 #[test]
-fn a_static_member_says_nothing_when_it_goes() {
-    let fixed = config(GroupProtocol::Classic, &[Assignor::Range]);
-    let mut script = Script::new(GroupConfig { instance_id: Some("i".into()), ..fixed });
-    script.subscribe(&["t"]);
-    let Some((_, Call::Join(request))) = script.sent.last() else { panic!("no join") };
-    assert_eq!(request.group_instance_id, Some("i".into()));
-    script.member.on_leave(script.now);
-    assert_eq!(script.told(), "done");
+fn who_leaves_a_classic_group_says_so_or_not() {
+    use GroupMembershipOperation::{Default, LeaveGroup, RemainInGroup};
+    for (instance_id, operation, expected) in [
+        (None, Default, "leave(m)"),
+        (None, LeaveGroup, "leave(m)"),
+        (None, RemainInGroup, "done"),
+        (Some("i"), Default, "done"),
+        (Some("i"), LeaveGroup, "leave(m/i)"),
+        (Some("i"), RemainInGroup, "done"),
+    ] {
+        let instance_id = instance_id.map(StrBytes::from);
+        let config = config(GroupProtocol::Classic, &[Assignor::Range]);
+        let mut script = follower_with(GroupConfig { instance_id, ..config });
+        assert_eq!(script.leave(operation), expected, "{operation:?}");
+        if expected != "done" {
+            assert_eq!(script.answer(Answer::Leave), "done");
+        }
+        assert_eq!(script.state(), MemberState::Unsubscribed);
+        // It can come back, as somebody else.
+        assert_eq!(script.subscribe(&["t"]), "join(:)");
+    }
+}
+
+#[test]
+fn whoever_comes_back_at_once_joins_when_the_good_bye_was_heard() {
     let mut script = follower(Assignor::Range);
-    script.member.on_leave(script.now);
-    assert_eq!(script.told(), "leave(m)");
-    assert_eq!(script.answer(Answer::Leave), "done");
+    assert_eq!(script.leave(GroupMembershipOperation::Default), "leave(m)");
+    assert_eq!(script.subscribe(&["t"]), "");
+    assert_eq!(script.answer(Answer::Leave), "done join(:)");
+    let mut script = consumer(modern());
+    assert_eq!(script.leave(GroupMembershipOperation::Default), "hb(-1)");
+    assert_eq!(script.subscribe(&["t"]), "");
+    assert_eq!(script.answer(heartbeat_answer(-1, None)), "done hb(0 t owns[] all)");
+    assert_eq!(script.answer(heartbeat_answer(5, Some(&[1]))), "assign(1@5) hb(5 owns[1])");
+}
+
+#[test]
+fn a_rebalance_can_be_asked_for() {
+    let reason = |script: &Script| match script.sent.last() {
+        Some((_, Call::Join(request))) => request.reason.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut script = follower(Assignor::CooperativeSticky);
+    script.member.on_rejoin(script.now, "more memory".into());
+    assert_eq!(script.told(), "join(m:0,1)");
+    assert_eq!(reason(&script), Some("more memory".into()));
+    // One that is under way is enough.
+    script.member.on_rejoin(script.now, "once more".into());
+    assert_eq!(script.told(), "");
+    let mut script = follower(Assignor::Range);
+    script.member.on_rejoin(script.now, "more memory".into());
+    assert_eq!(script.told(), "revoke(0,1@1)");
+    assert_eq!(script.poll_and_release(), "join(m:)");
+    assert_eq!(reason(&script), Some("more memory".into()));
 }
 
 #[test]
@@ -577,10 +632,19 @@ fn heartbeats_go_on_through_trouble_and_end_with_refusals() {
 
 #[test]
 fn members_say_how_they_leave() {
+    use GroupMembershipOperation::{Default, LeaveGroup, RemainInGroup};
+    for (instance_id, operation, expected) in [
+        (None, LeaveGroup, "hb(-1)"),
+        (None, RemainInGroup, "done"),
+        (Some("i".into()), LeaveGroup, "hb(-1)"),
+        (Some("i".into()), RemainInGroup, "hb(-2)"),
+    ] {
+        let mut script = consumer(GroupConfig { instance_id, ..modern() });
+        assert_eq!(script.leave(operation), expected, "{operation:?}");
+    }
     for (instance_id, expected) in [(None, "hb(-1)"), (Some("i".into()), "hb(-2)")] {
         let mut script = consumer(GroupConfig { instance_id: instance_id.clone(), ..modern() });
-        script.member.on_leave(script.now);
-        assert_eq!(script.told(), expected);
+        assert_eq!(script.leave(Default), expected);
         assert_eq!(script.answer(heartbeat_answer(-1, None)), "done");
         // Out by itself, when the application does not poll.
         let mut script = consumer(GroupConfig { instance_id, ..modern() });

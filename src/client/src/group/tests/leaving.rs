@@ -131,3 +131,85 @@ fn a_topic_that_is_gone_holds_up_nobody() {
         });
     }
 }
+
+#[test]
+fn whoever_unsubscribes_can_come_back() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        run(async |runtime, net| {
+            let world = start(&net);
+            let mut consumer = member(&runtime, GroupConfig { protocol, ..by_itself() }).await;
+            positions(&mut consumer).await;
+            // A notice that nobody has heard yet is about what is given up anyway.
+            let unknown = Trouble::Refuse(ErrorCode::UnknownMemberId);
+            let beat = match protocol {
+                GroupProtocol::Classic => ApiKey::Heartbeat,
+                GroupProtocol::Consumer => ApiKey::ConsumerGroupHeartbeat,
+            };
+            consumer.unsubscribe(Duration::from_secs(5)).await.expect("committed");
+            assert_eq!(look(&world).committed, BTreeMap::from([(0, 10), (1, 20)]));
+            assert_eq!(consumer.membership().state, MemberState::Unsubscribed);
+            assert!(consumer.assignment().is_empty());
+            look(&world).log.clear();
+            let polled = consumer.poll(Duration::from_secs(600)).await.expect("no error");
+            assert_eq!((polled, &look(&world).log[..]), (Polled::Nothing, &[][..]));
+            look(&world).generation = 0;
+            consumer.subscribe(Subscription::topics(["t"])).await.expect("topics by name");
+            assert_eq!(assigned(&mut consumer).await.partitions.len(), 2);
+            positions(&mut consumer).await;
+            look(&world).trouble(beat, &[unknown]);
+            runtime::sleep(&*runtime.clock, Duration::from_secs(6)).await;
+            assert_eq!(consumer.membership().state, MemberState::Left);
+            consumer.unsubscribe(Duration::from_secs(5)).await.expect_err("it was out");
+            look(&world).generation = 0;
+            consumer.subscribe(Subscription::topics(["t"])).await.expect("topics by name");
+            assert_eq!(assigned(&mut consumer).await.partitions.len(), 2);
+        });
+    }
+}
+
+#[test]
+fn a_membership_that_has_ended_can_be_begun_anew() {
+    run(async |runtime, net| {
+        let world = start(&net);
+        let mut consumer = member(&runtime, by_hand()).await;
+        let fenced = Trouble::Refuse(ErrorCode::FencedInstanceId);
+        look(&world).trouble(ApiKey::Heartbeat, &[fenced]);
+        assert!(matches!(event(&mut consumer).await, Polled::Lost(_)));
+        consumer.poll(Duration::from_secs(5)).await.expect_err("it has ended");
+        consumer.unsubscribe(Duration::from_secs(5)).await.expect("nothing to commit");
+        look(&world).generation = 0;
+        consumer.subscribe(Subscription::topics(["t"])).await.expect("topics by name");
+        assert_eq!(assigned(&mut consumer).await.partitions.len(), 2);
+    });
+}
+
+#[test]
+fn a_static_member_leaves_when_it_is_told_to() {
+    run(async |runtime, net| {
+        let world = start(&net);
+        let config = GroupConfig { instance_id: Some("i".into()), ..by_hand() };
+        let consumer = member(&runtime, config.clone()).await;
+        consumer.close(Duration::from_secs(5)).await.expect("nothing to commit");
+        assert!(!look(&world).log.iter().any(|entry| entry == "1:LeaveGroup"));
+        look(&world).generation = 0;
+        let consumer = member(&runtime, config).await;
+        let leave = GroupMembershipOperation::LeaveGroup;
+        consumer.close_with(leave, Duration::from_secs(5)).await.expect("nothing to commit");
+        assert_eq!(look(&world).log.last().map(String::as_str), Some("1:LeaveGroup"));
+    });
+}
+
+#[test]
+fn a_member_makes_its_group_rebalance() {
+    run(async |runtime, net| {
+        start(&net);
+        let mut consumer = member(&runtime, by_hand()).await;
+        consumer.enforce_rebalance("more memory").await.expect("it is a classic group");
+        assert!(matches!(event(&mut consumer).await, Polled::Revoked(_)));
+        assert_eq!(assigned(&mut consumer).await.epoch, MemberEpoch(2));
+        let config = GroupConfig { protocol: GroupProtocol::Consumer, ..by_hand() };
+        let mut consumer = member(&runtime, config).await;
+        let refused = consumer.enforce_rebalance("more memory").await;
+        assert!(matches!(refused, Err(GroupError::RebalanceInConsumerGroup)), "{refused:?}");
+    });
+}
