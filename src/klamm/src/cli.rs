@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use self::group::{GroupCommand, GroupDescribe, GroupReset, Place, Scope};
+pub(crate) use self::group::{GroupCommand, GroupDescribe, GroupReset, Named, Place, Scope};
 use crate::commands::start::Start;
 use crate::output::OutputFormat;
 use crate::times::parse_duration;
@@ -309,10 +309,21 @@ Examples:
   klamm consume greetings --from beginning -n 1
   klamm consume users --from 15m --format '%T %k %v\\n'
   klamm consume users --from beginning --exit-at-end -o json | jq .value
-  klamm consume orders --group billing      share the partitions, go on where the group was")]
+  klamm consume orders --group billing      share the partitions, go on where the group was
+  klamm consume orders payments --group billing --assignor cooperative-sticky
+  klamm consume --regex 'orders-.*' --group billing --group-protocol consumer")]
 pub(crate) struct Consume {
-    /// The topic
-    pub(crate) topic: String,
+    /// The topics
+    #[arg(required_unless_present = "regex", value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
+    /// In a group with --group-protocol consumer: all topics whose names match, as RE2 has it
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        requires = "group",
+        conflicts_with_all = ["topics", "exit_at_end"]
+    )]
+    pub(crate) regex: Option<String>,
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "RECORDS")]
     pub(crate) count: Option<u64>,
@@ -328,6 +339,10 @@ pub(crate) struct Consume {
         requires = "group"
     )]
     pub(crate) group_protocol: GroupProtocolArgument,
+    /// How the partitions are divided. Classic: range, roundrobin, sticky or cooperative-sticky, the
+    /// best first; consumer: one that the broker has, such as uniform or range
+    #[arg(long = "assignor", value_name = "ASSIGNOR", value_delimiter = ',', requires = "group")]
+    pub(crate) assignors: Vec<String>,
     /// The group.instance.id, for a member that comes back
     #[arg(long, value_name = "INSTANCE", requires = "group")]
     pub(crate) group_instance: Option<String>,

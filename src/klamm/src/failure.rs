@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::iter;
 use std::process::ExitCode;
 
 use client::{ClientError, RequestError};
@@ -16,12 +17,21 @@ pub(crate) struct Failure {
     usage: bool,
     /// Nothing to say: the reader of stdout went away.
     silent: bool,
+    /// What else went wrong in the same command.
+    others: Vec<Failure>,
 }
 
 impl Failure {
     /// A failure to do `what` (a verb phrase) or a whole sentence.
     pub(crate) fn new(what: impl Into<String>) -> Failure {
-        Failure { what: what.into(), causes: Vec::new(), hint: None, usage: false, silent: false }
+        Failure {
+            what: what.into(),
+            causes: Vec::new(),
+            hint: None,
+            usage: false,
+            silent: false,
+            others: Vec::new(),
+        }
     }
 
     /// The command line asks for something impossible.
@@ -60,15 +70,32 @@ impl Failure {
         Failure { silent, ..Failure::new("write to stdout").because(error) }
     }
 
+    /// The end of a command over several items: none failed, or these did. The first one says how
+    /// the process ends.
+    pub(crate) fn all(failures: Vec<Failure>) -> Result<(), Failure> {
+        let mut failures = failures.into_iter();
+        match failures.next() {
+            Some(first) => Err(Failure { others: failures.collect(), ..first }),
+            None => Ok(()),
+        }
+    }
+
+    /// In one line, without the way out.
+    pub(crate) fn text(&self) -> String {
+        let causes: String = self.causes.iter().map(|cause| format!(": {cause}")).collect();
+        format!("{}{causes}", self.what)
+    }
+
     /// Prints it and says how the process ends.
     pub(crate) fn report(self) -> ExitCode {
         if self.silent {
             return ExitCode::SUCCESS;
         }
-        let causes: String = self.causes.iter().map(|cause| format!(": {cause}")).collect();
-        eprintln!("klamm: {}{causes}", self.what);
-        if let Some(hint) = self.hint {
-            eprintln!("  {hint}");
+        for failure in iter::once(&self).chain(&self.others) {
+            eprintln!("klamm: {}", failure.text());
+            if let Some(hint) = &failure.hint {
+                eprintln!("  {hint}");
+            }
         }
         if self.usage { ExitCode::from(2) } else { ExitCode::FAILURE }
     }

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use model::Timestamp;
 
-/// A duration: a number and `ms`, `s`, `m`, `h` or `d`; a bare number is seconds.
+/// A duration: a number and `ms`, `s`, `m`, `h` or `d`; a bare number is seconds. Or as ISO 8601 and
+/// Kafka's tools have it: `P7D`, `PT1H30M`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    if let Some(duration) = parse_iso_duration(text) {
+        return Ok(duration);
+    }
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
-    let wrong = || format!("`{text}` is no duration: write 500ms, 10s, 5m, 2h or 7d");
+    let wrong = || format!("`{text}` is no duration: write 500ms, 10s, 5m, 2h, 7d or PT1H30M");
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let millis = match unit {
         "ms" => 1,
@@ -19,6 +23,46 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     Ok(Duration::from_millis(number.checked_mul(millis).ok_or_else(wrong)?))
+}
+
+/// `PnDTnHnMnS`, in either case, with up to three digits behind the point of the seconds; weeks,
+/// months and years are left out, as in Java's `Duration`.
+fn parse_iso_duration(text: &str) -> Option<Duration> {
+    let upper = text.to_ascii_uppercase();
+    let (days, clock) = match upper.strip_prefix('P')?.split_once('T') {
+        Some((_, "")) => return None,
+        Some((days, clock)) => (days, clock),
+        None => (upper.strip_prefix('P')?, ""),
+    };
+    if days.is_empty() && clock.is_empty() {
+        return None;
+    }
+    let (days, rest) = split_unit(days, 'D')?;
+    let (hours, clock) = split_unit(clock, 'H')?;
+    let (minutes, clock) = split_unit(clock, 'M')?;
+    let seconds = match clock.strip_suffix('S') {
+        Some(seconds) => seconds,
+        None if clock.is_empty() => "0",
+        None => return None,
+    };
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !rest.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
+    let seconds = [(days, 86_400), (hours, 3_600), (minutes, 60), (whole.parse().ok()?, 1)]
+        .into_iter()
+        .try_fold(0_u64, |sum, (count, unit)| sum.checked_add(u64::checked_mul(count, unit)?))?;
+    let millis = seconds.checked_mul(1_000)?.checked_add(millis.parse().ok()?)?;
+    Some(Duration::from_millis(millis))
+}
+
+/// The number before `unit` and what follows it; 0 where the unit is not there.
+fn split_unit(text: &str, unit: char) -> Option<(u64, &str)> {
+    let Some((number, rest)) = text.split_once(unit) else { return Some((0, text)) };
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { Some((number.parse().ok()?, rest)) } else { None }
 }
 
 /// A date or a date with a time: `2026-11-23`, `2026-11-23T21:00`, `2026-11-23T21:00:05.5Z`,
@@ -157,6 +201,23 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
         assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for (text, seconds) in [
+            ("P7D", 7 * 86_400),
+            ("PT1H30M", 5_400),
+            ("pt15m", 900),
+            ("P1DT2H3M4S", 93_784),
+            ("PT90M", 5_400),
+            ("PT0S", 0),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(parse_duration("PT0.25S"), Ok(Duration::from_millis(250)));
+        for wrong in ["P", "PT", "P1DT", "P1W", "PT1D", "P1H", "PT1M1H", "PT1", "P-1D", "PT+1S"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["P99999999999999999999D", "P999999999999999D", "PT1.S", "PT.5S"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["", "s", "1w", "-1s", "99999999999999999999d"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }

@@ -1,5 +1,7 @@
 //! `klamm group` and `klamm consume --group`.
 
+mod several;
+
 use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,13 +18,15 @@ use super::{
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![
+    let mut cases = vec![
         Case::new("cli::group::consume_goes_on_where_it_was", goes_on),
         Case::new("cli::group::what_was_not_printed_is_read_again", unprinted),
         Case::new("cli::group::members_are_described", described),
         Case::new("cli::group::reset", reset),
         Case::new("cli::group::refusals", refusals),
-    ]
+    ];
+    cases.extend(several::cases());
+    cases
 }
 
 /// A topic of two partitions with `count` lines in each.
@@ -85,9 +89,9 @@ fn unprinted(lab: &Lab) -> Result<()> {
 }
 
 /// A member in the background, until it is stopped.
-fn member(lab: &Lab, topic: &str, log: &std::path::Path) -> Result<Background> {
+fn member(lab: &Lab, topic: &str, arguments: &[&str], log: &std::path::Path) -> Result<Background> {
     let mut command = Command::new(install::klamm()?);
-    command.args(["consume", topic, "--group", topic, "--from", "beginning"]);
+    command.args(["consume", topic, "--group", topic, "--from", "beginning"]).args(arguments);
     command.env("KLAMM_BOOTSTRAP_SERVER", lab.address()?);
     Background::start(&mut command, log)
 }
@@ -105,7 +109,7 @@ fn described(lab: &Lab) -> Result<()> {
     let topic = topic(lab, "described", 3)?;
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("log");
-    let mut reader = member(lab, &topic, &log)?;
+    let mut reader = member(lab, &topic, &[], &log)?;
     // It has read all; what it commits comes a little later.
     let caught_up = |group: &Value| (0..2).all(|place| group["partitions"][place]["lag"] == 0);
     let stable = until(lab, &topic, |group| group["state"] == "Stable" && caught_up(group))?;
@@ -178,6 +182,8 @@ fn reset(lab: &Lab) -> Result<()> {
         (vec!["--all-topics", "--to", "99"], "0:10 1:10"),
         (vec!["--all-topics", "--to", "2020-01-01"], "0:0 1:0"),
         (vec!["--all-topics", "--to", "0ms"], "0:10 1:10"),
+        (vec!["--all-topics", "--to", "P7D"], "0:0 1:0"),
+        (vec!["--all-topics", "--to", "PT0S"], "0:10 1:10"),
         (vec!["--all-topics", "--to", "beginning"], "0:0 1:0"),
     ] {
         reset(&[&arguments[..], &["--execute"]].concat())?;

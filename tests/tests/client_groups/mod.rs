@@ -11,7 +11,7 @@ use client::consumer::OffsetReset;
 use client::group::{Assignor, Change, MemberState, Offsets};
 use client::{
     Admin, Client, ClientConfig, ConsumerConfig, GroupConfig, GroupConsumer, GroupProtocol, Polled,
-    ProducerConfig, Subscription, TopicPartition,
+    ProducerConfig, Subscription, TopicPartition, TopicSet,
 };
 use model::{Instant, Offset};
 use protocol::StrBytes;
@@ -209,6 +209,27 @@ impl Group {
         self.readers.iter().all(|reader| state(reader) == MemberState::Stable)
     }
 
+    /// Everyone polls until what was read is committed.
+    async fn until_committed(&mut self, records: i64) -> Result<()> {
+        let admin = Admin::new(&self.client);
+        let name = self.topic.clone();
+        let deadline = self.client.runtime().clock.now() + LIMIT;
+        loop {
+            self.turn().await?;
+            let offsets = admin.list_group_offsets(&name, None, false).await?;
+            let sum: i64 = offsets.values().map(|committed| committed.offset.0).sum();
+            if sum == records {
+                return Ok(());
+            }
+            let late = self.client.runtime().clock.now() > deadline;
+            ensure!(!late, "{sum} of {records} are committed\n{}", self.story());
+        }
+    }
+
+    fn twice(&self) -> usize {
+        self.seen.values().filter(|count| **count > 1).count()
+    }
+
     fn read(&self, count: i64) -> bool {
         self.seen.len() as i64 == count
     }
@@ -233,8 +254,7 @@ async fn come_and_go(lab: &Lab, client: Client, flavour: Flavour) -> Result<()> 
     group.until("two share", |g| g.is_shared(PARTITIONS)).await?;
     produce(&client, ProducerConfig::default(), &topic, 1_000).await?;
     group.until("two read", |g| g.read(3_000)).await?;
-    let twice = group.seen.values().filter(|count| **count > 1).count();
-    ensure!(twice == 0, "{twice} records were read twice");
+    ensure!(group.twice() == 0, "{} records were read twice", group.twice());
     if flavour.assignor == Assignor::CooperativeSticky {
         let kept = group.reader("a").log.iter().filter(|line| line.starts_with('-')).count();
         ensure!(kept == 1, "a gave up more than once: {:?}", group.reader("a").log);
@@ -257,10 +277,14 @@ async fn killed(lab: &Lab, client: Client, flavour: Flavour) -> Result<()> {
     group.until("two share", |g| g.is_shared(PARTITIONS)).await?;
     produce(&client, ProducerConfig::default(), &topic, 300).await?;
     group.until("two read", |g| g.read(300)).await?;
+    group.until_committed(300).await?;
     drop(group.take("b"));
     group.until("one takes over", |g| g.is_shared(PARTITIONS)).await?;
     produce(&client, ProducerConfig::default(), &topic, 300).await?;
-    group.until("one reads", |g| g.read(600)).await
+    group.until("one reads", |g| g.read(600)).await?;
+    group.until_committed(600).await?;
+    ensure!(group.twice() == 0, "{} records were read twice", group.twice());
+    Ok(())
 }
 
 async fn new_partitions(lab: &Lab, client: Client, flavour: Flavour) -> Result<()> {
@@ -280,7 +304,13 @@ async fn new_partitions(lab: &Lab, client: Client, flavour: Flavour) -> Result<(
     for grown in Admin::new(&client).create_partitions(&counts, false).await.into_values() {
         grown?;
     }
-    group.until("the new ones are shared", |g| g.is_shared(4)).await
+    group.until("the new ones are shared", |g| g.is_shared(4)).await?;
+    client.refresh(TopicSet::Named(vec![topic.clone()]), false).await?;
+    produce(&client, ProducerConfig::default(), &topic, 200).await?;
+    group.until("the new ones are read", |g| g.read(200)).await?;
+    let partitions: BTreeSet<i32> = group.seen.keys().map(|(partition, _)| *partition).collect();
+    ensure!(partitions == (0..4).collect(), "{partitions:?}");
+    Ok(())
 }
 
 /// A member that does not poll loses its partitions, hears of it, and comes back.

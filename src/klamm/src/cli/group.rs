@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 
 use crate::commands::start::Start;
+use crate::nearest::nearest;
 use crate::times::parse_duration;
 
 /// `klamm group`.
@@ -15,10 +16,10 @@ pub(crate) enum GroupCommand {
     /// List all groups
     List {
         /// Only those in one of these states: Stable, Empty, PreparingRebalance, …
-        #[arg(long = "state", value_name = "STATE", value_delimiter = ',')]
+        #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = parse_state)]
         states: Vec<String>,
         /// Only those of one of these types: classic, consumer, …
-        #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+        #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = parse_type)]
         types: Vec<String>,
     },
     /// Show groups: state, members, and how far each partition is behind
@@ -27,9 +28,8 @@ pub(crate) enum GroupCommand {
     Reset(GroupReset),
     /// Delete groups that have no members, with their offsets
     Delete {
-        /// The groups
-        #[arg(required = true, value_name = "GROUP")]
-        groups: Vec<String>,
+        #[command(flatten)]
+        named: Named,
         /// A group that is not there is no failure
         #[arg(long)]
         if_exists: bool,
@@ -55,12 +55,22 @@ pub(crate) enum GroupCommand {
     },
 }
 
+/// Which groups.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Named {
+    /// The groups
+    #[arg(value_name = "GROUP", required_unless_present = "all_groups")]
+    pub(crate) groups: Vec<String>,
+    /// All consumer groups
+    #[arg(long, visible_alias = "all", conflicts_with = "groups")]
+    pub(crate) all_groups: bool,
+}
+
 /// `klamm group describe`.
 #[derive(Args, Debug)]
 pub(crate) struct GroupDescribe {
-    /// The groups
-    #[arg(required = true, value_name = "GROUP")]
-    pub(crate) groups: Vec<String>,
+    #[command(flatten)]
+    pub(crate) named: Named,
     /// Look again every so often
     #[arg(
         short,
@@ -89,11 +99,17 @@ Examples:
   klamm group reset billing --topic orders:0,3 --to 2026-11-23T21:00:00Z --execute
   klamm group reset billing --all-topics --shift -100 --execute
   klamm group reset billing --all-topics --to current --export > offsets.csv
-  klamm group reset billing --from-file offsets.csv --execute"
+  klamm group reset billing --from-file offsets.csv --execute
+  klamm group reset --all-groups --all-topics --to current --export > groups.csv
+  klamm group reset --from-file groups.csv --execute                 all groups in the file"
 )]
 pub(crate) struct GroupReset {
-    /// The group; made when it is not there
-    pub(crate) group: String,
+    /// The groups; made when they are not there. Without any, those that --from-file names
+    #[arg(value_name = "GROUP", required_unless_present_any = ["all_groups", "from_file"])]
+    pub(crate) groups: Vec<String>,
+    /// All consumer groups
+    #[arg(long, visible_alias = "all", conflicts_with = "groups")]
+    pub(crate) all_groups: bool,
     /// A topic, or some partitions of one (orders:0,1); may be repeated
     #[arg(short, long = "topic", value_name = "TOPIC[:PARTITIONS]")]
     pub(crate) topics: Vec<Scope>,
@@ -101,21 +117,59 @@ pub(crate) struct GroupReset {
     #[arg(long, conflicts_with = "topics")]
     pub(crate) all_topics: bool,
     /// Where to go on: `beginning`, `end`, `current`, an offset, -N for N before the end, a time
-    /// (2026-11-23T21:00:00Z) or how long ago (15m, 2h, 7d)
+    /// (2026-11-23T21:00:00Z) or how long ago (15m, 2h, 7d, PT1H30M)
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     pub(crate) to: Option<Place>,
     /// So many records on from the present offset; back with a minus
     #[arg(long, value_name = "RECORDS", allow_hyphen_values = true)]
     pub(crate) shift: Option<i64>,
-    /// Lines of topic,partition,offset, as --export and kafka-consumer-groups write them
+    /// Lines of topic,partition,offset or of group,topic,partition,offset, as --export and
+    /// kafka-consumer-groups write them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["topics", "all_topics"])]
     pub(crate) from_file: Option<PathBuf>,
     /// Do it
     #[arg(long)]
     pub(crate) execute: bool,
-    /// Print lines of topic,partition,offset
+    /// Print lines of topic,partition,offset; with the group before, when there may be several
     #[arg(long)]
     pub(crate) export: bool,
+}
+
+/// States of groups (`GroupState`).
+const STATES: [&str; 8] = [
+    "Stable",
+    "Empty",
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Assigning",
+    "Reconciling",
+    "NotReady",
+    "Dead",
+];
+
+/// Types of groups (`GroupType`).
+const TYPES: [&str; 4] = ["classic", "consumer", "share", "streams"];
+
+fn parse_state(text: &str) -> Result<String, String> {
+    parse_word(text, &STATES)
+}
+
+fn parse_type(text: &str) -> Result<String, String> {
+    parse_word(text, &TYPES)
+}
+
+/// One of `words`, in any case.
+fn parse_word(text: &str, words: &[&str]) -> Result<String, String> {
+    if let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+        return Ok((*word).to_owned());
+    }
+    let lower: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    let meant = nearest(&text.to_lowercase(), lower.iter().map(String::as_str));
+    let meant = meant.and_then(|meant| lower.iter().position(|word| word == meant));
+    Err(match meant {
+        Some(place) => format!("did you mean `{}`?", words[place]),
+        None => format!("there are {}", words.join(", ")),
+    })
 }
 
 /// `--to`.
@@ -186,18 +240,38 @@ mod tests {
     }
 
     #[test]
+    fn words_for_groups_are_checked() {
+        assert_eq!(parse_state("preparingrebalance").as_deref(), Ok("PreparingRebalance"));
+        assert_eq!(parse_type("Consumer").as_deref(), Ok("consumer"));
+        assert_eq!(parse_state("stabel"), Err("did you mean `Stable`?".to_owned()));
+        let all = "there are classic, consumer, share, streams".to_owned();
+        assert_eq!(parse_type("connect"), Err(all));
+    }
+
+    #[test]
     fn a_reset_says_what_and_where() {
         let parse = |words: &str| Cli::try_parse_from(words.split(' '));
         for right in [
             "klamm group reset g --topic t --to -5",
             "klamm group reset g --all-topics --shift -5",
             "klamm group reset g --from-file f --execute",
+            "klamm group reset --from-file f --execute",
+            "klamm group reset g h --all-topics --to P7D",
+            "klamm group reset --all-groups --topic t --to PT1H30M",
+            "klamm group describe --all",
+            "klamm group delete --all-groups",
+            "klamm group list --state stable,Empty --type Classic",
             "klamm group reset g --topic t --topic u:1 --to current --export",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }
         for wrong in [
             "klamm group reset g --topic t",
+            "klamm group reset --topic t --to end",
+            "klamm group reset g --all-groups --topic t --to end",
+            "klamm group describe",
+            "klamm group delete g --all-groups",
+            "klamm group list --state Stabel",
             "klamm group reset g --to end",
             "klamm group reset g --topic t --to end --shift 1",
             "klamm group reset g --topic t --all-topics --to end",

@@ -14,6 +14,7 @@ use runtime::Runtime;
 use runtime_tokio::StopSignals;
 use serde_json::{Map, Value};
 
+use super::consume_group;
 use super::format::Format;
 use super::start::Start;
 use crate::bytes_text::insert_bytes;
@@ -33,17 +34,15 @@ pub(crate) async fn run(
     signals: Option<StopSignals>,
 ) -> Result<(), Failure> {
     let format = Format::parse(&arguments.format).map_err(Failure::usage)?;
-    let reset = super::consume_group::reset_of(&arguments)?;
-    let client = connect(&runtime, &global).await?;
     if let Some(signals) = signals {
-        let reader = super::consume_group::Reader { client, format, output: global.output };
-        return reader.run(arguments, reset, signals).await;
+        let config = consume_group::config(&arguments)?;
+        let client = connect(&runtime, &global).await?;
+        let reader = consume_group::Reader { client, format, output: global.output };
+        return reader.run(arguments, config, signals).await;
     }
+    let client = connect(&runtime, &global).await?;
     let partitions = partitions(&client, &arguments).await?;
-    let isolation = match arguments.read_committed {
-        true => IsolationLevel::ReadCommitted,
-        false => IsolationLevel::ReadUncommitted,
-    };
+    let isolation = isolation(&arguments);
     let starts = starts(&client, &partitions, arguments.from, isolation).await?;
     let mut goals = match arguments.exit_at_end {
         true => Some(lookup(&client, &partitions, OffsetSpec::Latest, isolation).await?),
@@ -70,28 +69,47 @@ pub(crate) async fn run(
     Ok(())
 }
 
+pub(super) fn isolation(arguments: &Consume) -> IsolationLevel {
+    match arguments.read_committed {
+        true => IsolationLevel::ReadCommitted,
+        false => IsolationLevel::ReadUncommitted,
+    }
+}
+
 /// The partitions to read.
 pub(super) async fn partitions(
     client: &Client,
     arguments: &Consume,
 ) -> Result<Vec<TopicPartition>, Failure> {
-    let name = StrBytes::from(arguments.topic.as_str());
+    let mut all = Vec::new();
+    for topic in &arguments.topics {
+        all.extend(partitions_of(client, topic, &arguments.partitions).await?);
+    }
+    Ok(all)
+}
+
+/// The partitions of one topic, all when none is `wanted`.
+async fn partitions_of(
+    client: &Client,
+    topic: &str,
+    wanted: &[i32],
+) -> Result<Vec<TopicPartition>, Failure> {
+    let name = StrBytes::from(topic);
     let topic = match client.topic(&name, false).await {
         Ok(topic) => topic,
         Err(error) => return Err(topic_failure(client, &name, &error).await),
     };
     let count = topic.partitions.len();
-    for &wanted in &arguments.partitions {
-        if !topic.partitions.contains_key(&PartitionIndex(wanted)) {
+    for &number in wanted {
+        if !topic.partitions.contains_key(&PartitionIndex(number)) {
             let last = count.saturating_sub(1);
-            return Err(Failure::new(format!("topic `{name}` has no partition {wanted}"))
+            return Err(Failure::new(format!("topic `{name}` has no partition {number}"))
                 .hint(format!("its partitions are 0 to {last}")));
         }
     }
     let all = topic.partitions.keys().map(|index| index.0);
-    let wanted =
-        |index: &i32| arguments.partitions.is_empty() || arguments.partitions.contains(index);
-    Ok(all.filter(wanted).map(|index| TopicPartition::new(name.clone(), index)).collect())
+    let is_wanted = |index: &i32| wanted.is_empty() || wanted.contains(index);
+    Ok(all.filter(is_wanted).map(|index| TopicPartition::new(name.clone(), index)).collect())
 }
 
 /// The offset to start at in each partition, within what the partition has.

@@ -8,37 +8,82 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::consumer::OffsetReset;
-use client::group::Change;
+use client::group::{Assignor, Change};
 use client::{
-    Client, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, GroupProtocol,
-    IsolationLevel, OffsetSpec, Polled, Subscription, TopicPartition,
+    Client, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, GroupProtocol, OffsetSpec,
+    Polled, Subscription, TopicPartition,
 };
 use model::Offset;
 use protocol::StrBytes;
 use runtime_tokio::StopSignals;
 
-use super::consume::{POLL, lookup, partitions, print_records};
+use super::consume::{POLL, isolation, lookup, partitions, print_records};
 use super::format::Format;
 use super::start::Start;
 use crate::cli::{Consume, GroupProtocolArgument};
 use crate::failure::Failure;
+use crate::nearest::nearest;
 use crate::output::OutputFormat;
 
 /// How long the last commit and the good-bye may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Where to start without a committed offset; nothing else can be asked for in a group.
-pub(super) fn reset_of(arguments: &Consume) -> Result<OffsetReset, Failure> {
-    match (&arguments.group, arguments.from) {
-        (_, Start::Beginning) => Ok(OffsetReset::Earliest),
-        (None, _) | (_, Start::End) => Ok(OffsetReset::Latest),
-        (Some(group), _) => {
-            let topic = &arguments.topic;
-            Err(Failure::usage(
-                "a group goes on where it was; --from beginning or --from end says where it begins",
-            )
-            .hint(format!("`klamm group reset {group} --topic {topic} --to PLACE` moves it")))
+/// How to be a member.
+pub(super) fn config(arguments: &Consume) -> Result<GroupConfig, Failure> {
+    let group = arguments.group.as_deref().unwrap_or_default();
+    let base = GroupConfig {
+        instance_id: arguments.group_instance.as_deref().map(StrBytes::from),
+        consumer: ConsumerConfig {
+            isolation: isolation(arguments),
+            offset_reset: reset_of(arguments, group)?,
+            ..ConsumerConfig::default()
+        },
+        ..GroupConfig::new(group)
+    };
+    match arguments.group_protocol {
+        GroupProtocolArgument::Classic if arguments.regex.is_some() => {
+            Err(Failure::usage("the coordinator of a classic group knows no --regex")
+                .hint("--group-protocol consumer joins a group whose coordinator does"))
         }
+        GroupProtocolArgument::Classic if arguments.assignors.is_empty() => {
+            Ok(GroupConfig { protocol: GroupProtocol::Classic, ..base })
+        }
+        GroupProtocolArgument::Classic => {
+            let assignors = arguments.assignors.iter().map(|name| assignor(name));
+            let assignors = assignors.collect::<Result<_, _>>()?;
+            Ok(GroupConfig { protocol: GroupProtocol::Classic, assignors, ..base })
+        }
+        GroupProtocolArgument::Consumer => match &arguments.assignors[..] {
+            [] => Ok(GroupConfig { protocol: GroupProtocol::Consumer, ..base }),
+            [name] => {
+                let remote_assignor = Some(name.as_str().into());
+                Ok(GroupConfig { protocol: GroupProtocol::Consumer, remote_assignor, ..base })
+            }
+            _ => Err(Failure::usage("the coordinator of a consumer group takes one --assignor")),
+        },
+    }
+}
+
+fn assignor(name: &str) -> Result<Assignor, Failure> {
+    Assignor::from_name(name).ok_or_else(|| {
+        let names = Assignor::ALL.map(Assignor::name);
+        let failure = Failure::usage(format!("there is no assignor `{name}` for classic groups"));
+        match nearest(name, names) {
+            Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
+            None => failure.hint(format!("there are {}", names.join(", "))),
+        }
+    })
+}
+
+/// Where to start without a committed offset; nothing else can be asked for in a group.
+fn reset_of(arguments: &Consume, group: &str) -> Result<OffsetReset, Failure> {
+    match arguments.from {
+        Start::Beginning => Ok(OffsetReset::Earliest),
+        Start::End => Ok(OffsetReset::Latest),
+        _ => Err(Failure::usage(
+            "a group goes on where it was; --from beginning or --from end says where it begins",
+        )
+        .hint(format!("`klamm group reset {group} --all-topics --to PLACE` moves it"))),
     }
 }
 
@@ -54,22 +99,21 @@ impl Reader {
     pub(super) async fn run(
         self,
         arguments: Consume,
-        reset: OffsetReset,
+        config: GroupConfig,
         mut signals: StopSignals,
     ) -> Result<(), Failure> {
         let all = partitions(&self.client, &arguments).await?;
-        let isolation = match arguments.read_committed {
-            true => IsolationLevel::ReadCommitted,
-            false => IsolationLevel::ReadUncommitted,
-        };
+        let isolation = config.consumer.isolation;
         let goals = match arguments.exit_at_end {
             true => Some(lookup(&self.client, &all, OffsetSpec::Latest, isolation).await?),
             false => None,
         };
-        let config = config(&arguments, reset, isolation);
         let mut consumer = GroupConsumer::new(&self.client, config);
-        let topics = Subscription::topics([StrBytes::from(arguments.topic.as_str())]);
-        consumer.subscribe(topics).await.map_err(|e| Failure::new("subscribe").because(e))?;
+        let subscription = match &arguments.regex {
+            Some(regex) => Subscription::Regex(regex.as_str().into()),
+            None => Subscription::topics(arguments.topics.iter().map(String::as_str)),
+        };
+        consumer.subscribe(subscription).await.map_err(|e| Failure::new("subscribe").because(e))?;
         let read = runtime::select! {
             _ = signals.next() => Ok(()),
             read = self.read(&mut consumer, arguments.count, goals) => read,
@@ -122,18 +166,6 @@ fn go_back(consumer: &mut GroupConsumer, records: &[ConsumerRecord]) -> Result<(
         back.map_err(|error| Failure::new("seek").because(error))?;
     }
     Ok(())
-}
-
-fn config(arguments: &Consume, reset: OffsetReset, isolation: IsolationLevel) -> GroupConfig {
-    GroupConfig {
-        protocol: match arguments.group_protocol {
-            GroupProtocolArgument::Classic => GroupProtocol::Classic,
-            GroupProtocolArgument::Consumer => GroupProtocol::Consumer,
-        },
-        instance_id: arguments.group_instance.as_deref().map(StrBytes::from),
-        consumer: ConsumerConfig { isolation, offset_reset: reset, ..ConsumerConfig::default() },
-        ..GroupConfig::new(arguments.group.as_deref().unwrap_or_default())
-    }
 }
 
 /// Says on stderr what comes and goes.

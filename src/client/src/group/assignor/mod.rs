@@ -1,9 +1,10 @@
 //! Who of a classic group reads what: Kafka's client-side assignors. Pure.
 //!
 //! In: the members with their subscriptions and what they own, and the number of partitions of each
-//! topic. Out: the partitions of every member. The results are those of `RangeAssignor`,
-//! `RoundRobinAssignor`, `StickyAssignor` and `CooperativeStickyAssignor`, so that it does not
-//! matter whose client leads a mixed group; racks are not looked at (KIP-881).
+//! topic. Out: the partitions of every member. Range and round robin divide as `RangeAssignor` and
+//! `RoundRobinAssignor` do; the sticky ones are as even and as sticky as `StickyAssignor` and
+//! `CooperativeStickyAssignor`, but who gets a partition more than others may differ, so whose
+//! client leads a mixed group does not matter. Racks are not looked at (KIP-881).
 //!
 //! Invariants:
 //! - every partition of a subscribed topic that exists goes to one member that subscribes to it

@@ -10,7 +10,7 @@ use protocol::StrBytes;
 use serde_json::{Value, json};
 
 use super::Groups;
-use crate::cli::GroupDescribe;
+use crate::cli::{GroupDescribe, Named};
 use crate::failure::Failure;
 use crate::output::{OutputFormat, print, print_json, print_table};
 use crate::times::format_time;
@@ -38,15 +38,14 @@ impl Progress {
 
 impl Groups {
     pub(super) async fn describe(&self, describe: GroupDescribe) -> Result<(), Failure> {
-        let groups: Vec<StrBytes> = describe.groups.iter().map(|g| g.as_str().into()).collect();
-        let Some(interval) = describe.watch else { return self.show(&groups, false).await };
+        let Some(interval) = describe.watch else { return self.show(describe.named, false).await };
         let clock = &*self.client.runtime().clock;
         let mut looks = describe.count.unwrap_or(u64::MAX);
         while looks > 0 {
             if self.output == OutputFormat::Table {
                 print(&format!("{}\n", format_time(clock.wall())))?;
             }
-            self.show(&groups, true).await?;
+            self.show(describe.named.clone(), true).await?;
             looks -= 1;
             if looks > 0 {
                 runtime::sleep(clock, interval).await;
@@ -56,26 +55,38 @@ impl Groups {
     }
 
     /// Looks once. With `repeats` a JSON document takes one line.
-    async fn show(&self, groups: &[StrBytes], repeats: bool) -> Result<(), Failure> {
+    async fn show(&self, named: Named, repeats: bool) -> Result<(), Failure> {
+        let (groups, mut failures) = self.named(named).await?;
         let mut documents = Vec::new();
-        for (place, group) in groups.iter().enumerate() {
-            let look = self.look(group).await?;
+        let mut is_first = true;
+        for group in &groups {
+            let look = match self.look(group).await {
+                Ok(look) => look,
+                Err(failure) => {
+                    failures.push(failure);
+                    continue;
+                }
+            };
             match self.output {
                 OutputFormat::Json => documents.push(document(&look)),
                 OutputFormat::Table => {
-                    if place > 0 {
+                    if !is_first {
                         print("\n")?;
                     }
                     print_look(&look)?;
                 }
             }
+            is_first = false;
         }
         match self.output {
-            OutputFormat::Json if repeats => print(&format!("{}\n", Value::from(documents))),
-            OutputFormat::Json => print_json(&Value::from(documents)),
-            OutputFormat::Table if repeats => print("\n"),
-            OutputFormat::Table => Ok(()),
+            // Nothing to show is no list that is empty.
+            OutputFormat::Json if documents.is_empty() && !failures.is_empty() => {}
+            OutputFormat::Json if repeats => print(&format!("{}\n", Value::from(documents)))?,
+            OutputFormat::Json => print_json(&Value::from(documents))?,
+            OutputFormat::Table if repeats => print("\n")?,
+            OutputFormat::Table => {}
         }
+        Failure::all(failures)
     }
 
     async fn look(&self, name: &StrBytes) -> Result<Look, Failure> {
@@ -149,8 +160,8 @@ fn print_look(look: &Look) -> Result<(), Failure> {
     }
     print("\n")?;
     print_table(
-        ["MEMBER", "INSTANCE", "CLIENT", "HOST", "EPOCH", "PARTITIONS", "SUBSCRIBED"],
-        group.members.iter().map(|member| {
+        ["MEMBER", "INSTANCE", "CLIENT", "HOST", "EPOCH", "PARTITIONS", "LAG", "SUBSCRIBED"],
+        group.members.iter().enumerate().map(|(place, member)| {
             let instance = member.instance_id.as_ref().map_or("-".to_owned(), StrBytes::to_string);
             let epoch = member.epoch.map_or("-".to_owned(), |epoch| epoch.to_string());
             [
@@ -160,6 +171,7 @@ fn print_look(look: &Look) -> Result<(), Failure> {
                 member.host.to_string(),
                 epoch,
                 share(member),
+                member_lag(look, place).map_or("-".to_owned(), |lag| lag.to_string()),
                 subscription(member),
             ]
         }),
@@ -208,6 +220,15 @@ fn total_lag(look: &Look) -> i64 {
     look.partitions.values().filter_map(Progress::lag).sum()
 }
 
+/// How far the member at `place` is behind in what it has: `None` while that is not known of any of
+/// its partitions.
+fn member_lag(look: &Look, place: usize) -> Option<i64> {
+    let has = look.partitions.values().filter(|progress| progress.reader == Some(place));
+    let lags: Vec<Option<i64>> = has.map(Progress::lag).collect();
+    let is_known = lags.is_empty() || lags.iter().any(Option::is_some);
+    is_known.then(|| lags.into_iter().flatten().sum())
+}
+
 fn document(look: &Look) -> Value {
     let group = &look.group;
     let places = |partitions: &std::collections::BTreeSet<TopicPartition>| {
@@ -215,7 +236,7 @@ fn document(look: &Look) -> Value {
             |at: &TopicPartition| json!({"topic": at.topic.as_str(), "partition": at.partition.0});
         partitions.iter().map(place).collect::<Vec<_>>()
     };
-    let member = |member: &MemberDescription| {
+    let member = |(place, member): (usize, &MemberDescription)| {
         json!({
             "member": member.member_id.as_str(),
             "instance": member.instance_id.as_ref().map(StrBytes::as_str),
@@ -226,6 +247,7 @@ fn document(look: &Look) -> Value {
             "regex": member.regex.as_ref().map(StrBytes::as_str),
             "assignment": places(&member.assignment),
             "target": member.target.as_ref().map(places),
+            "lag": member_lag(look, place),
         })
     };
     let partition = |(at, progress): (&TopicPartition, &Progress)| {
@@ -257,7 +279,7 @@ fn document(look: &Look) -> Value {
             "id": group.coordinator.id.0,
             "address": group.coordinator.address(),
         },
-        "members": group.members.iter().map(member).collect::<Vec<_>>(),
+        "members": group.members.iter().enumerate().map(member).collect::<Vec<_>>(),
         "partitions": look.partitions.iter().map(partition).collect::<Vec<_>>(),
         "lag": total_lag(look),
     })

@@ -1,18 +1,19 @@
 //! `klamm group`: list, describe, reset, delete, remove members.
 
 mod describe;
+mod offsets_file;
 mod reset;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use client::admin::{GroupFilter, GroupListing, MemberToRemove};
 use client::{Admin, Client, ClientError, IsolationLevel, OffsetSpec, TopicPartition};
-use model::Offset;
+use model::{BrokerId, Offset};
 use protocol::{ErrorCode, StrBytes};
 use runtime::Runtime;
 use serde_json::{Value, json};
 
-use crate::cli::{Global, GroupCommand, Scope};
+use crate::cli::{Global, GroupCommand, Named, Scope};
 use crate::connect::{connect, topic_failure};
 use crate::failure::Failure;
 use crate::nearest::nearest;
@@ -30,12 +31,28 @@ pub(crate) async fn run(
         GroupCommand::List { states, types } => groups.list(states, types).await,
         GroupCommand::Describe(describe) => groups.describe(describe).await,
         GroupCommand::Reset(reset) => groups.reset(reset).await,
-        GroupCommand::Delete { groups: names, if_exists } => groups.delete(names, if_exists).await,
+        GroupCommand::Delete { named, if_exists } => groups.delete(named, if_exists).await,
         GroupCommand::DeleteOffsets { group, topics } => groups.delete_offsets(group, topics).await,
         GroupCommand::RemoveMember { group, members, instances } => {
             groups.remove_members(group, members, instances).await
         }
     }
+}
+
+/// A list that is not whole must not pass for one.
+fn unheard(brokers: BTreeMap<BrokerId, ClientError>) -> Vec<Failure> {
+    let failure = |(broker, error): (BrokerId, ClientError)| {
+        Failure::client(format!("list the groups of broker {broker}"), &error)
+    };
+    brokers.into_iter().map(failure).collect()
+}
+
+/// As Kafka's tool lists them: by their protocol type, which is empty as long as a group has only
+/// been given offsets.
+fn is_consumer_group(group: &GroupListing) -> bool {
+    let word = group.group_type.to_ascii_lowercase();
+    let kind = ["", "classic", "consumer"].contains(&word.as_str());
+    kind && ["", "consumer"].contains(&group.protocol_type.as_str())
 }
 
 struct Groups {
@@ -73,47 +90,64 @@ impl Groups {
                 }),
             )?,
         }
-        // A list that is not whole must not pass for one.
-        match listed.unheard.into_iter().next() {
-            Some((broker, error)) => {
-                Err(Failure::client(format!("list the groups of broker {broker}"), &error))
-            }
-            None => Ok(()),
-        }
+        Failure::all(unheard(listed.unheard))
     }
 
-    async fn delete(&self, names: Vec<String>, if_exists: bool) -> Result<(), Failure> {
-        let mut done = Vec::new();
-        let deleted = self.admin.delete_groups(names.into_iter().map(StrBytes::from)).await;
-        for (group, result) in deleted {
+    /// The groups that are meant, and what kept others from being found.
+    async fn named(&self, named: Named) -> Result<(Vec<StrBytes>, Vec<Failure>), Failure> {
+        if !named.all_groups {
+            let names = named.groups.into_iter().map(StrBytes::from);
+            return Ok((names.collect(), Vec::new()));
+        }
+        let listed = self.admin.list_groups(&GroupFilter::default()).await;
+        let listed = listed.map_err(|error| Failure::client("list groups", &error))?;
+        // Those of other programs, such as Connect, have tools of their own.
+        let names = listed.groups.values().filter(|group| is_consumer_group(group));
+        let names: Vec<StrBytes> = names.map(|group| group.group_id.clone()).collect();
+        if names.is_empty() {
+            eprintln!("no consumer groups");
+        }
+        Ok((names, unheard(listed.unheard)))
+    }
+
+    async fn delete(&self, named: Named, if_exists: bool) -> Result<(), Failure> {
+        let (names, mut failures) = self.named(named).await?;
+        let mut results = Vec::new();
+        for (group, result) in self.admin.delete_groups(names).await {
             match result {
-                Ok(()) => done.push((group, "deleted", true)),
+                Ok(()) => results.push((group, Ok(true))),
                 Err(error) if if_exists && error.code() == Some(ErrorCode::GroupIdNotFound) => {
-                    done.push((group, "was not there", false));
+                    results.push((group, Ok(false)));
                 }
                 Err(error) => {
-                    // What was done is told, too.
-                    self.print_deleted(&done)?;
-                    return Err(self.failure(&group, "delete", &error).await);
+                    let failure = self.failure(&group, "delete", &error).await;
+                    results.push((group, Err(failure.text())));
+                    failures.push(failure);
                 }
             }
         }
-        self.print_deleted(&done)
-    }
-
-    fn print_deleted(&self, done: &[(StrBytes, &str, bool)]) -> Result<(), Failure> {
         match self.output {
-            OutputFormat::Json if done.is_empty() => Ok(()),
             OutputFormat::Json => {
-                print_json(&Value::from_iter(done.iter().map(
-                    |(group, _, deleted)| json!({"group": group.as_str(), "deleted": deleted}),
-                )))
+                print_json(&Value::from_iter(results.iter().map(
+                    |(group, result)| match result {
+                        Ok(deleted) => json!({"group": group.as_str(), "deleted": deleted}),
+                        Err(error) => {
+                            json!({"group": group.as_str(), "deleted": false, "error": error})
+                        }
+                    },
+                )))?;
             }
             OutputFormat::Table => {
-                let lines = done.iter().map(|(group, text, _)| format!("{group}: {text}\n"));
-                print(&lines.collect::<String>())
+                let line = |(group, result): &(StrBytes, Result<bool, String>)| match result {
+                    Ok(true) => format!("{group}: deleted\n"),
+                    Ok(false) => format!("{group}: was not there\n"),
+                    // The failure has its own line, among those.
+                    Err(_) => String::new(),
+                };
+                print(&results.iter().map(line).collect::<String>())?;
             }
         }
+        Failure::all(failures)
     }
 
     async fn delete_offsets(&self, group: String, scopes: Vec<Scope>) -> Result<(), Failure> {
@@ -126,24 +160,24 @@ impl Groups {
             Ok(deleted) => deleted,
             Err(error) => return Err(self.failure(&group, "delete offsets of", &error).await),
         };
-        for (at, result) in deleted {
-            result.map_err(|error| {
-                let failure = Failure::client(format!("delete the offset of {at}"), &error);
-                match error.code() {
-                    Some(ErrorCode::GroupSubscribedToTopic) => {
-                        failure.hint("a member of the group reads the topic; stop it first")
-                    }
-                    _ => failure,
-                }
-            })?;
-        }
-        let count = partitions.len();
+        let count = deleted.values().filter(|result| result.is_ok()).count();
         match self.output {
             OutputFormat::Json => {
-                print_json(&json!({"group": group.as_str(), "partitions": count}))
+                print_json(&json!({"group": group.as_str(), "partitions": count}))?;
             }
-            OutputFormat::Table => print(&format!("{group}: forgot {count} partitions\n")),
+            OutputFormat::Table => print(&format!("{group}: forgot {count} partitions\n"))?,
         }
+        let failed = deleted.into_iter().filter_map(|(at, result)| {
+            let error = result.err()?;
+            let failure = Failure::client(format!("delete the offset of {at}"), &error);
+            Some(match error.code() {
+                Some(ErrorCode::GroupSubscribedToTopic) => {
+                    failure.hint("a member of the group reads the topic; stop it first")
+                }
+                _ => failure,
+            })
+        });
+        Failure::all(failed.collect())
     }
 
     async fn remove_members(
@@ -160,18 +194,20 @@ impl Groups {
             Ok(removed) => removed,
             Err(error) => return Err(self.failure(&group, "remove members of", &error).await),
         };
-        for (member, result) in removed {
-            let (MemberToRemove::Member(name) | MemberToRemove::Instance(name)) = &member;
-            result.map_err(|error| {
-                Failure::client(format!("remove `{name}` from group `{group}`"), &error)
-                    .hint(format!("`klamm group describe {group}` shows its members"))
-            })?;
-        }
-        let count = wanted.len();
+        let count = removed.values().filter(|result| result.is_ok()).count();
         match self.output {
-            OutputFormat::Json => print_json(&json!({"group": group.as_str(), "members": count})),
-            OutputFormat::Table => print(&format!("{group}: removed {count} members\n")),
+            OutputFormat::Json => {
+                print_json(&json!({"group": group.as_str(), "members": count}))?;
+            }
+            OutputFormat::Table => print(&format!("{group}: removed {count} members\n"))?,
         }
+        let failed = removed.into_iter().filter_map(|(member, result)| {
+            let error = result.err()?;
+            let (MemberToRemove::Member(name) | MemberToRemove::Instance(name)) = &member;
+            let failure = Failure::client(format!("remove `{name}` from group `{group}`"), &error);
+            Some(failure.hint(format!("`klamm group describe {group}` shows its members")))
+        });
+        Failure::all(failed.collect())
     }
 
     /// The partitions that a scope means.

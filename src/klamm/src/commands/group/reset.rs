@@ -1,7 +1,6 @@
-//! `klamm group reset`: set where a group goes on.
+//! `klamm group reset`: set where groups go on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use client::admin::GroupFilter;
 use client::group::{CommittedOffset, Offsets};
@@ -11,7 +10,8 @@ use protocol::{ErrorCode, StrBytes};
 use serde_json::{Value, json};
 
 use super::Groups;
-use crate::cli::{GroupReset, Place};
+use super::offsets_file::{OffsetsFile, field};
+use crate::cli::{GroupReset, Named, Place};
 use crate::commands::start::Start;
 use crate::failure::Failure;
 use crate::output::{OutputFormat, print, print_json, print_table};
@@ -19,9 +19,55 @@ use crate::output::{OutputFormat, print, print_json, print_table};
 /// What is committed, as far as anything is.
 type Present = BTreeMap<TopicPartition, CommittedOffset>;
 
+/// What is to become of one group, or has become of it.
+struct Plan {
+    group: StrBytes,
+    present: Present,
+    targets: BTreeMap<TopicPartition, Offset>,
+    /// The partitions whose offsets could not be set.
+    failed: BTreeMap<TopicPartition, String>,
+}
+
 impl Groups {
     pub(super) async fn reset(&self, reset: GroupReset) -> Result<(), Failure> {
-        let group = StrBytes::from(reset.group.as_str());
+        let file = reset.from_file.as_deref().map(OffsetsFile::read).transpose()?;
+        let (groups, mut failures) = match &file {
+            Some(file) if reset.groups.is_empty() => (file.groups()?, Vec::new()),
+            _ => {
+                let (groups, all_groups) = (reset.groups.clone(), reset.all_groups);
+                self.named(Named { groups, all_groups }).await?
+            }
+        };
+        let is_single = reset.groups.len() == 1;
+        let mut plans = Vec::new();
+        for group in groups {
+            let plan = match &file {
+                Some(file) => self.plan(&reset, group, Some((file, is_single))).await,
+                None => self.plan(&reset, group, None).await,
+            };
+            match plan {
+                Ok(plan) => plans.push(plan),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        if reset.execute {
+            for plan in &mut plans {
+                failures.extend(self.execute(plan).await);
+            }
+        }
+        self.print_plans(&reset, &plans)?;
+        if !reset.execute && !reset.export {
+            eprintln!("nothing was changed; --execute does it");
+        }
+        Failure::all(failures)
+    }
+
+    async fn plan(
+        &self,
+        reset: &GroupReset,
+        group: StrBytes,
+        file: Option<(&OffsetsFile, bool)>,
+    ) -> Result<Plan, Failure> {
         if reset.execute {
             self.expect_no_members(&group).await?;
         }
@@ -29,22 +75,15 @@ impl Groups {
             Ok(present) => present,
             Err(error) => return Err(self.failure(&group, "read the offsets of", &error).await),
         };
-        let targets = match &reset.from_file {
-            Some(file) => read_targets(file, &group)?,
+        let targets = match file {
+            Some((file, is_single)) => file.targets(&group, is_single)?,
             None => {
-                let partitions = self.scope(&reset, &group, &present).await?;
-                self.targets(&reset, &group, partitions, &present).await?
+                let partitions = self.scope(reset, &group, &present).await?;
+                self.targets(reset, &group, partitions, &present).await?
             }
         };
         let targets = self.within_logs(targets).await?;
-        if reset.execute {
-            self.execute(&group, &targets).await?;
-        }
-        self.print_targets(&reset, &group, &present, &targets)?;
-        if !reset.execute && !reset.export {
-            eprintln!("nothing was changed; --execute does it");
-        }
-        Ok(())
+        Ok(Plan { group, present, targets, failed: BTreeMap::new() })
     }
 
     /// Members would go on where they are, and commit that.
@@ -147,67 +186,101 @@ impl Groups {
         Ok(kept)
     }
 
-    async fn execute(
-        &self,
-        group: &StrBytes,
-        targets: &BTreeMap<TopicPartition, Offset>,
-    ) -> Result<(), Failure> {
-        let offsets: Offsets = targets.iter().map(|(at, o)| (at.clone(), (*o).into())).collect();
+    async fn execute(&self, plan: &mut Plan) -> Vec<Failure> {
+        let group = &plan.group;
+        let offsets: Offsets =
+            plan.targets.iter().map(|(at, o)| (at.clone(), (*o).into())).collect();
         let altered = match self.admin.alter_group_offsets(group, &offsets).await {
             Ok(altered) => altered,
-            Err(error) => return Err(self.failure(group, "set the offsets of", &error).await),
+            Err(error) => {
+                let failure = self.failure(group, "set the offsets of", &error).await;
+                let text = failure.text();
+                plan.failed = plan.targets.keys().map(|at| (at.clone(), text.clone())).collect();
+                return vec![failure];
+            }
         };
+        let mut failures = Vec::new();
         for (at, result) in altered {
-            result.map_err(|error| match error.code() {
+            let Err(error) = result else { continue };
+            let failure = match error.code() {
                 // Somebody joined meanwhile.
                 Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => {
                     has_members(group)
                 }
-                _ => Failure::client(format!("set the offset of {at}"), &error),
-            })?;
+                _ => Failure::client(format!("set the offset of {at} in `{group}`"), &error),
+            };
+            plan.failed.insert(at, failure.text());
+            failures.push(failure);
         }
-        Ok(())
+        failures
     }
 
-    fn print_targets(
-        &self,
-        reset: &GroupReset,
-        group: &StrBytes,
-        present: &Present,
-        targets: &BTreeMap<TopicPartition, Offset>,
-    ) -> Result<(), Failure> {
+    fn print_plans(&self, reset: &GroupReset, plans: &[Plan]) -> Result<(), Failure> {
+        let is_single = reset.groups.len() == 1;
         if reset.export {
-            let lines = targets
-                .iter()
-                .map(|(at, offset)| format!("{},{},{offset}\n", at.topic, at.partition));
+            let lines = plans.iter().flat_map(|plan| {
+                let group = if is_single { String::new() } else { field(&plan.group) + "," };
+                plan.targets
+                    .iter()
+                    .map(move |(at, to)| format!("{group}{},{},{to}\n", at.topic, at.partition))
+            });
             return print(&lines.collect::<String>());
         }
-        let before = |at: &TopicPartition| present.get(at).map(|committed| committed.offset);
-        match self.output {
-            OutputFormat::Json => {
-                let partition = |(at, offset): (&TopicPartition, &Offset)| {
-                    json!({
-                        "topic": at.topic.as_str(),
-                        "partition": at.partition.0,
-                        "before": before(at).map(|offset| offset.0),
-                        "after": offset.0,
-                    })
-                };
-                print_json(&json!({
-                    "group": group.as_str(),
-                    "executed": reset.execute,
-                    "partitions": Value::from_iter(targets.iter().map(partition)),
-                }))
+        match (self.output, plans) {
+            (OutputFormat::Json, [plan]) if is_single => print_json(&document(reset, plan)),
+            (OutputFormat::Json, []) if is_single => Ok(()),
+            (OutputFormat::Json, plans) => {
+                print_json(&Value::from_iter(plans.iter().map(|plan| document(reset, plan))))
             }
-            OutputFormat::Table => print_table(
-                ["TOPIC", "PARTITION", "BEFORE", "AFTER"],
-                targets.iter().map(|(at, offset)| {
-                    let before = before(at).map_or("-".to_owned(), |offset| offset.to_string());
-                    [at.topic.to_string(), at.partition.to_string(), before, offset.to_string()]
+            (OutputFormat::Table, []) => Ok(()),
+            (OutputFormat::Table, [plan]) if is_single => {
+                print_table(["TOPIC", "PARTITION", "BEFORE", "AFTER"], plan.rows())
+            }
+            (OutputFormat::Table, plans) => print_table(
+                ["GROUP", "TOPIC", "PARTITION", "BEFORE", "AFTER"],
+                plans.iter().flat_map(|plan| {
+                    plan.rows().map(|[topic, partition, before, after]| {
+                        [plan.group.to_string(), topic, partition, before, after]
+                    })
                 }),
             ),
         }
     }
+}
+
+impl Plan {
+    fn before(&self, at: &TopicPartition) -> Option<Offset> {
+        self.present.get(at).map(|committed| committed.offset)
+    }
+
+    /// What was not done has a failure of its own.
+    fn rows(&self) -> impl Iterator<Item = [String; 4]> {
+        let done = self.targets.iter().filter(|(at, _)| !self.failed.contains_key(*at));
+        done.map(|(at, offset)| {
+            let before = self.before(at).map_or("-".to_owned(), |offset| offset.to_string());
+            [at.topic.to_string(), at.partition.to_string(), before, offset.to_string()]
+        })
+    }
+}
+
+fn document(reset: &GroupReset, plan: &Plan) -> Value {
+    let partition = |(at, offset): (&TopicPartition, &Offset)| {
+        let mut partition = json!({
+            "topic": at.topic.as_str(),
+            "partition": at.partition.0,
+            "before": plan.before(at).map(|offset| offset.0),
+            "after": offset.0,
+        });
+        if let Some(error) = plan.failed.get(at) {
+            partition["error"] = error.as_str().into();
+        }
+        partition
+    };
+    json!({
+        "group": plan.group.as_str(),
+        "executed": reset.execute,
+        "partitions": Value::from_iter(plan.targets.iter().map(partition)),
+    })
 }
 
 /// The end, or the beginning, would be a guess that skips or repeats everything.
@@ -221,59 +294,4 @@ fn no_place(group: &StrBytes, at: &TopicPartition) -> Failure {
 fn has_members(group: &StrBytes) -> Failure {
     Failure::new(format!("group `{group}` has members, who would not notice"))
         .hint(format!("stop them first; `klamm group describe {group}` shows who they are"))
-}
-
-/// Lines of `topic,partition,offset`, or of `group,topic,partition,offset` for several groups.
-fn read_targets(
-    file: &Path,
-    group: &StrBytes,
-) -> Result<BTreeMap<TopicPartition, Offset>, Failure> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(format!("read {name}")).because(error))?;
-    let targets = parse_targets(&text, group).map_err(|line| {
-        Failure::new(format!("line {line} of {name} is not topic,partition,offset"))
-    })?;
-    if targets.is_empty() {
-        return Err(Failure::new(format!("{name} has no line for group `{group}`")));
-    }
-    Ok(targets)
-}
-
-/// The offsets for `group`, or the number of the line that is wrong.
-fn parse_targets(text: &str, group: &StrBytes) -> Result<BTreeMap<TopicPartition, Offset>, usize> {
-    let mut targets = BTreeMap::new();
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let fields: Vec<&str> =
-            line.trim().split(',').map(|field| field.trim_matches('"')).collect();
-        let (topic, partition, offset) = match fields[..] {
-            [topic, partition, offset] => (topic, partition, offset),
-            [of_group, topic, partition, offset] if of_group == group.as_str() => {
-                (topic, partition, offset)
-            }
-            [_, _, _, _] => continue,
-            _ => return Err(number),
-        };
-        let (Ok(partition), Ok(offset)) = (partition.parse(), offset.parse()) else {
-            return Err(number);
-        };
-        targets.insert(TopicPartition::new(topic, partition), Offset(offset));
-    }
-    Ok(targets)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_of_one_group_and_of_several() {
-        let parse = |text: &str| parse_targets(text, &"g".into());
-        let both = parse("t,0,5\n\ng,t,1,6\nother,t,1,7\n\"u\",0,8\n").unwrap();
-        let text: Vec<String> = both.iter().map(|(at, offset)| format!("{at}={offset}")).collect();
-        assert_eq!(text, ["t-0=5", "t-1=6", "u-0=8"]);
-        for (wrong, line) in [("t,0", 1), ("t,0,1\nt,x,1", 2), ("t,0,-", 1)] {
-            assert_eq!(parse(wrong), Err(line), "{wrong}");
-        }
-    }
 }
