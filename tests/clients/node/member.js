@@ -56,11 +56,14 @@ const commit = async (topic, partition, first, last) => {
   }
 }
 
-const eachBatch = async ({ batch: { topic, partition, messages }, heartbeat, isStale }) => {
+const eachBatch = async ({ batch, resolveOffset, heartbeat, isStale }) => {
+  const { topic, partition, messages } = batch
   if (isStale()) return
   const records = messages.map(({ offset, value }) => [Number(offset), value.toString()])
   tell('read', { topic, partition, records })
   await commit(topic, partition, records[0][0], records[records.length - 1][0])
+  // A heartbeat fails when the group rebalances, and what is not resolved by then is fetched again.
+  resolveOffset(messages[messages.length - 1].offset)
   await heartbeat()
 }
 

@@ -13,6 +13,8 @@ from kafka.structs import OffsetAndMetadata
 from member import OPTIONS, STOPPING, failed, places, position, tell
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+# Two lines a second that say nothing.
+logging.getLogger("kafka.cluster").setLevel(logging.WARNING)
 
 ASSIGNORS = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
 
@@ -28,6 +30,22 @@ class Listener(ConsumerRebalanceListener):
 
     def on_partitions_lost(self, lost):
         tell("lost", partitions=places(lost))
+
+
+def poll(consumer, before):
+    """What there is within a moment, and the join that is open.
+
+    kafka-python 3.0.12 forgets a join that is under way when a poll ends, if the member is the
+    leader and joined because its topics changed: it believes that it need not join, and sends not
+    even heartbeats any more. So a join that was done before the last poll, and still nobody took
+    its result, is asked for again.
+    """
+    coordinator = consumer._coordinator
+    join = coordinator._join_task
+    if join is not None and join is before and not coordinator.need_rejoin():
+        coordinator.request_rejoin()
+    done = join if join is not None and join.is_done else None
+    return consumer.poll(timeout_ms=100), done
 
 
 def commit(consumer, offsets):
@@ -74,7 +92,9 @@ for topic in OPTIONS["topics"]:
     while not reader.partitions_for_topic(topic) and not STOPPING.is_set():
         pass
 reader.subscribe(OPTIONS["topics"], listener=Listener())
+join = None
 while not STOPPING.is_set():
-    process(reader, reader.poll(timeout_ms=100))
+    records, join = poll(reader, join)
+    process(reader, records)
 reader.close()
 tell("left")
