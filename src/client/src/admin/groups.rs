@@ -44,7 +44,8 @@ pub struct GroupListing {
     pub protocol_type: StrBytes,
     /// Its state; empty from old brokers.
     pub state: StrBytes,
-    /// `Classic`, `Consumer`, `Share`, …; empty from old brokers.
+    /// `Classic`, `Consumer`, as [`GroupType::name`] writes them whatever the broker's case is; other
+    /// types as the broker names them; empty from old brokers.
     pub group_type: StrBytes,
 }
 
@@ -73,6 +74,12 @@ impl GroupType {
             GroupType::Classic => "Classic",
             GroupType::Consumer => "Consumer",
         }
+    }
+
+    /// The type of that name: Kafka 4.3 writes `classic`, brokers before it `Classic`.
+    fn from_name(name: &str) -> Option<GroupType> {
+        let types = [GroupType::Classic, GroupType::Consumer];
+        types.into_iter().find(|known| known.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -170,7 +177,10 @@ impl Admin {
             group_id: group.group_id,
             protocol_type: group.protocol_type,
             state: group.group_state,
-            group_type: group.group_type,
+            group_type: match GroupType::from_name(&group.group_type) {
+                Some(known) => StrBytes::from_static(known.name()),
+                None => group.group_type,
+            },
         });
         Ok(groups.collect())
     }

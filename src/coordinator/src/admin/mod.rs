@@ -16,11 +16,19 @@ use crate::record::Record;
 use crate::shard::{Caller, Output, Shard};
 
 impl Group {
-    /// As ListGroups names it.
-    pub(crate) fn type_name(&self) -> &'static str {
+    /// As metrics name it.
+    fn type_name(&self) -> &'static str {
         match self {
             Group::Classic(_) => "Classic",
             Group::Consumer(_) => "Consumer",
+        }
+    }
+
+    /// As ListGroups names it (`Group.GroupType`).
+    fn listed_type(&self) -> &'static str {
+        match self {
+            Group::Classic(_) => "classic",
+            Group::Consumer(_) => "consumer",
         }
     }
 
@@ -82,7 +90,7 @@ pub struct Activity {
 /// What a shard holds, and what it has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Groups, by type and state as ListGroups names them.
+    /// Groups, by type and state as metrics name them.
     pub groups: BTreeMap<(&'static str, &'static str), usize>,
     /// Committed offsets, each partition of each group by itself.
     pub offsets: usize,
@@ -111,15 +119,14 @@ impl Shard {
             let mut names = wanted.iter();
             wanted.is_empty() || names.any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
         };
-        let groups = self
-            .groups
-            .iter()
-            .filter(|(_, group)| has(states, group.state_name()) && has(types, group.type_name()));
+        let groups = self.groups.iter().filter(|(_, group)| {
+            has(states, group.state_name()) && has(types, group.listed_type())
+        });
         let listed = groups.map(|(id, group)| ListedGroup {
             group_id: id.clone(),
             protocol_type: group.protocol_type(),
             group_state: StrBytes::from_static(group.state_name()),
-            group_type: StrBytes::from_static(group.type_name()),
+            group_type: StrBytes::from_static(group.listed_type()),
             ..Default::default()
         });
         out.answer(from.ticket, Response::ListGroups(listed.collect()));

@@ -22,10 +22,10 @@ fn groups_are_listed_by_state_and_type() {
             0s a: join: MEMBER_ID_REQUIRED for a
             0s log: h t-0 at 1
             0s b: commit: ok
-            0s admin: list: g/consumer/PreparingRebalance/Classic h//Empty/Classic
-            0s admin: list: h//Empty/Classic
-            0s admin: list: g/consumer/PreparingRebalance/Classic
-            0s admin: list: g/consumer/PreparingRebalance/Classic h//Empty/Classic
+            0s admin: list: g/consumer/PreparingRebalance/classic h//Empty/classic
+            0s admin: list: h//Empty/classic
+            0s admin: list: g/consumer/PreparingRebalance/classic
+            0s admin: list: g/consumer/PreparingRebalance/classic h//Empty/classic
             0s admin: list:
             0s admin: list:
             0s admin: list:

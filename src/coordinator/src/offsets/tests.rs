@@ -26,7 +26,7 @@ fn whoever_is_in_no_group_commits() {
               0s a: commit: ok ok
               0s admin: offsets: ok t-0@5 with metadata t-2@-1
               0s admin: offsets: ok t-0@5 with metadata t-1@6 with metadata
-              0s admin: list: g//Empty/Classic
+              0s admin: list: g//Empty/classic
               0s admin: describe: ok Empty//
         "#]],
     );
@@ -117,7 +117,7 @@ fn metadata_may_be_too_large() {
               0s a: commit: ok
               0s a: commit: OFFSET_METADATA_TOO_LARGE
               0s a: commit: OFFSET_METADATA_TOO_LARGE
-              0s admin: list: g//Empty/Classic
+              0s admin: list: g//Empty/classic
         "#]],
     );
 }
@@ -364,7 +364,7 @@ fn groups_somebody_is_about_to_join_stay() {
         expect![[r#"
             0s log: g generation 0
             0s a: join: MEMBER_ID_REQUIRED for a
-            600s admin: list: g//Empty/Classic
+            600s admin: list: g//Empty/classic
             603s a: a in generation 1 by range led by a of [a]
         "#]],
     );
