@@ -86,6 +86,12 @@ impl Groups {
         }
     }
 
+    /// A shard that serves answers everything with `why` from now on.
+    #[cfg(test)]
+    pub(crate) fn refuse(&self, partition: PartitionIndex, why: ErrorCode) {
+        self.lock().insert(partition, Err(why));
+    }
+
     /// Asks the shard of `group` and waits for its answer.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use runtime::Runtime;
 use runtime::tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 mod damage;
+mod groups;
 mod metrics;
 mod produce;
 mod slow_client;

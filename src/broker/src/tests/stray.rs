@@ -20,7 +20,7 @@ fn topic(name: &str) -> NewTopic {
     }
 }
 
-async fn create(broker: &Broker, name: &str) -> Uuid {
+pub(super) async fn create(broker: &Broker, name: &str) -> Uuid {
     let created = broker.shared.controller.create_topics(vec![topic(name)], false).await.unwrap();
     broker.shared.wait_applied(created.offset).await;
     created.outcome[0].as_ref().unwrap().id
