@@ -164,8 +164,7 @@ impl Act {
             group_instance_id: self.instance(group),
             ..Default::default()
         };
-        let code = |response: &m::HeartbeatResponse| vec![response.error_code];
-        self.expect(wire, (&request, HEARTBEAT_VERSION), code, STRANGER).await;
+        self.expect(wire, (&request, HEARTBEAT_VERSION), strange_heartbeat, STRANGER).await;
     }
 
     async fn stray_leave(&mut self, wire: &mut Wire, group: &StrBytes) {
@@ -358,7 +357,10 @@ impl Act {
             member_id: me.id.clone(),
             ..Default::default()
         };
-        let code = |response: &m::HeartbeatResponse| vec![response.error_code];
+        let code = |response: &m::HeartbeatResponse| match is_right {
+            true => vec![response.error_code],
+            false => strange_heartbeat(response),
+        };
         self.expect(wire, (&request, HEARTBEAT_VERSION), code, &fits_own(is_right)).await;
     }
 
@@ -403,8 +405,7 @@ impl Act {
             member_id: me.id.clone(),
             ..Default::default()
         };
-        let code = |response: &m::HeartbeatResponse| vec![response.error_code];
-        self.expect(wire, (&heartbeat, HEARTBEAT_VERSION), code, STRANGER).await;
+        self.expect(wire, (&heartbeat, HEARTBEAT_VERSION), strange_heartbeat, STRANGER).await;
         let topic = OffsetDeleteRequestTopic {
             name: StrBytes::from(&*partition.topic),
             partitions: vec![
@@ -438,6 +439,14 @@ fn fits_own(is_right: bool) -> Vec<ErrorCode> {
     match is_right {
         true => [&[ErrorCode::None], STRANGER].concat(),
         false => STRANGER.to_vec(),
+    }
+}
+
+/// To a heartbeat that should be refused, no error is what a coordinator says while it loads.
+fn strange_heartbeat(response: &m::HeartbeatResponse) -> Vec<i16> {
+    match ErrorCode::from_code(response.error_code) {
+        ErrorCode::None => vec![ErrorCode::CoordinatorLoadInProgress.code()],
+        _ => vec![response.error_code],
     }
 }
 
