@@ -46,7 +46,7 @@ fn one_fails(lab: &Lab) -> Result<()> {
     // Its group has the topic's name, which is between the two.
     let mut reader = member(lab, &topic, &["--assignor", "sticky"], &directory.path().join("log"))?;
     // Before it has committed how far it is, nobody knows how far it is behind.
-    let read = |group: &Value| group["members"][0]["lag"] == 0;
+    let read = |group: &Value| group["state"] == "Stable" && group["members"][0]["lag"] == 0;
     let stable = until(lab, &topic, read)?;
     ensure!(stable["assignor"] == "sticky", "{stable}");
     klamm(lab, &["produce", &topic, "-p", "0"], "more\n")?;
