@@ -234,7 +234,7 @@ pub const STAGES: &[Stage] = &[
     with_clients(
         "foreign-groups",
         "groups of several libraries, through kills of members and of the broker",
-        &[Tool::Java, Tool::Maven, Tool::Python, Tool::Go],
+        &[Tool::Java, Tool::Maven, Tool::Python, Tool::Go, Tool::Node, Tool::Npm],
         &["foreign_groups"],
     ),
     with_clients(
