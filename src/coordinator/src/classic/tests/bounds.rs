@@ -7,10 +7,9 @@ use protocol::StrBytes;
 
 use crate::classic::{ClassicGroup, ClassicMember, ClassicState, MemberProtocol};
 
-const NAME_COUNT: usize = 20_000;
-
-/// With as many names, searching lists takes more than ten times as long, making tables a tenth of it.
-const TIME_MAX: Duration = Duration::from_secs(3);
+/// Tables of so many names are made in a second; searching lists of them would take hours, and the test
+/// would not end.
+const NAME_COUNT: usize = 200_000;
 
 fn member(names: impl Iterator<Item = String>) -> ClassicMember {
     let protocols =
@@ -29,14 +28,6 @@ fn member(names: impl Iterator<Item = String>) -> ClassicMember {
     }
 }
 
-/// Nobody else is there who could tell how much work it was.
-#[allow(clippy::disallowed_methods, clippy::disallowed_types)]
-fn is_quick(work: impl FnOnce()) -> bool {
-    let begun = std::time::Instant::now();
-    work();
-    begun.elapsed() < TIME_MAX
-}
-
 #[test]
 fn many_protocols_do_not_hold_up_the_shard() {
     let names = || (0..NAME_COUNT).map(|number| format!("protocol-{number}"));
@@ -47,10 +38,8 @@ fn many_protocols_do_not_hold_up_the_shard() {
     group.state = ClassicState::PreparingRebalance;
     let others: Vec<StrBytes> =
         (0..NAME_COUNT).map(|number| StrBytes::from(format!("other-{number}"))).collect();
-    assert!(is_quick(|| {
-        assert_eq!(group.select_protocol().as_deref(), Some("protocol-0"));
-        assert!(!group.supports("consumer", others.iter()));
-    }));
+    assert_eq!(group.select_protocol().as_deref(), Some("protocol-0"));
+    assert!(!group.supports("consumer", others.iter()));
 }
 
 #[test]
