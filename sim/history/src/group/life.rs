@@ -132,7 +132,8 @@ fn deletions(events: &[Moment<'_>]) -> Vec<Span> {
     spans
 }
 
-/// From the begin, and from every deletion of the group or of offsets, to the next time that somebody heard of an offset.
+/// From the begin, and from every deletion of the group or of offsets, to the next time that somebody
+/// heard of an offset.
 fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
     let mut deleting = BTreeSet::new();
     let mut begins = vec![0];

@@ -1,8 +1,8 @@
 //! The task that runs one group coordinator: a shard, the log of its partition, and those who wait.
 //!
 //! It takes all calls that wait, lets the shard decide them one after the other, appends the records
-//! of all as one batch, and sends the answers when that is durable. While the log syncs the queue fills
-//! up, so a slower disk makes larger batches.
+//! of all, those of a call in one batch ([`super::round`]), and sends the answers when all are durable.
+//! While the log syncs the queue fills up, so a slower disk makes larger batches.
 //!
 //! Invariants:
 //! - an answer leaves only after the records that were decided before it are committed

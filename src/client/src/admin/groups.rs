@@ -76,7 +76,7 @@ impl GroupType {
         }
     }
 
-    /// The type of that name: Kafka 4.3 writes `classic`, brokers before it `Classic`.
+    /// The type of that name, whose case differs between brokers.
     fn from_name(name: &str) -> Option<GroupType> {
         let types = [GroupType::Classic, GroupType::Consumer];
         types.into_iter().find(|known| known.name().eq_ignore_ascii_case(name))

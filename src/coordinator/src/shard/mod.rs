@@ -5,7 +5,8 @@
 //! A change is made by replaying the record that says it ([`Shard::write`]), so that a coordinator that
 //! lived through it and one that loads it from the log are in the same state.
 //!
-//! Whoever runs a shard appends the records as one batch, and sends the answers when they are committed.
+//! Whoever runs a shard appends the records of a call as one batch, unless they are offsets, which stand
+//! for themselves, and sends the answers when they are committed.
 //! When that goes wrong, the shard is dropped, its callers are told so, and a new one is loaded.
 //!
 //! Start at [`Shard::call`].
@@ -43,7 +44,7 @@ pub struct Env<'a> {
 /// What is to be done.
 #[derive(Debug, Default, PartialEq)]
 pub struct Output {
-    /// To append, all or none.
+    /// To append, all or none; offsets alone may be divided.
     pub records: Vec<Record>,
     /// To send once the records, and all that were given out before, are committed.
     pub answers: Vec<Answer>,
