@@ -193,9 +193,7 @@ fn opens_a_foreign_directory(is_killed: bool) {
         } else {
             kafka.stop()?;
         }
-        // As Kafka was set: a group is where its hash over that number says.
-        let options = KlammOptions::in_directory(&data).set("offsets.topic.num.partitions", "5");
-        let mut klamm = Klamm::start(options)?;
+        let mut klamm = Klamm::start(KlammOptions::in_directory(&data))?;
         println!("ready {:?} after the start", klamm.ready_after());
         goes_on(&klamm, directory.path(), &written).with_context(|| klamm.log_tail())?;
         groups_go_on(&klamm, directory.path()).with_context(|| klamm.log_tail())?;

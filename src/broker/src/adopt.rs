@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use metadata::Image;
 use metadata::config::BrokerConfig;
 use metadata::controller::{FoundTopic, OFFSETS_TOPIC, partition_count};
-use model::{LeaderEpoch, PartitionIndex, TopicId};
+use model::{LeaderEpoch, TopicId};
 use storage::{FoundLog, LogConfig, LogDir};
 
 use crate::controller::{ControllerHandle, ControllerUnavailable};
@@ -38,6 +38,10 @@ pub(crate) async fn adopt(
         let is_metadata = METADATA_LOGS.contains(&log.name.topic());
         !is_metadata && log.bad_metadata.is_none() && !is_known(image, log)
     });
+    let partition_count = |topic: &str| {
+        let logs = log_dir.found().iter().filter(|log| log.name.topic() == topic);
+        logs.map(|log| log.name.partition().0 + 1).max().unwrap_or(0)
+    };
     if image.has_adopted(config.node_id) {
         for log in unknown {
             set_aside(log_dir, log).await;
@@ -49,6 +53,7 @@ pub(crate) async fn adopt(
         let Some(epoch) = last_leader_epoch(log_dir, log).await else { continue };
         let name = log.name.topic().to_owned();
         let topic = topics.entry(name.clone()).or_insert_with(|| FoundTopic {
+            partition_count: partition_count(&name),
             name,
             id: log.topic_id,
             partitions: BTreeMap::new(),
@@ -72,12 +77,13 @@ pub(crate) async fn adopt(
 
 /// Groups whose partition is not here have lost their offsets, if it held any.
 fn tell_missing(topic: &FoundTopic, config: &BrokerConfig) {
-    let all = (0..partition_count(topic, config)).map(PartitionIndex);
-    let missing: Vec<i32> =
-        all.filter(|index| !topic.partitions.contains_key(index)).map(|index| index.0).collect();
+    let partition_count = partition_count(topic, config);
+    let missing = topic.missing(partition_count);
     if topic.name == OFFSETS_TOPIC && !missing.is_empty() {
-        tracing::error!(topic = %topic.name, ?missing, "partitions with offsets of groups were not \
-            found and begin empty: if another directory has them, stop, add it and start anew");
+        tracing::error!(topic = %topic.name, partition_count, ?missing, "partitions with offsets of \
+            groups are not there or can not be read, and begin empty: to have them, add them to a \
+            fresh copy of the directory and start with that, and with offsets.topic.num.partitions \
+            as the cluster had it; this one keeps what is taken in now");
     }
 }
 

@@ -20,8 +20,18 @@ pub struct FoundTopic {
     pub name: String,
     /// Its id, where its logs know it.
     pub id: Option<TopicId>,
-    /// The last leader epoch of each partition that was found.
+    /// How many partitions it had at least, as its logs say, also those that can not be read.
+    pub partition_count: i32,
+    /// The last leader epoch of each partition that can be read.
     pub partitions: BTreeMap<PartitionIndex, LeaderEpoch>,
+}
+
+impl FoundTopic {
+    /// Partitions up to this number that can not be read, or are not there.
+    pub fn missing(&self, partition_count: i32) -> Vec<PartitionIndex> {
+        let all = (0..partition_count).map(PartitionIndex);
+        all.filter(|index| !self.partitions.contains_key(index)).collect()
+    }
 }
 
 /// Takes topics in; the answers are in the order of `found`. The broker is noted as one that has
@@ -56,11 +66,12 @@ pub fn adopt_topics(
     draft.decide(outcome)
 }
 
-/// As many as the last one that was found asks for. Those of committed offsets are as many as ever: a
-/// group is in the partition that its name and their number say.
+/// As many as its logs say. A group is in the partition that its name and the number of partitions say,
+/// so for committed offsets that number has to be right: where some are missing, the last ones may be
+/// too, and the broker's setting says how many there were.
 pub fn partition_count(topic: &FoundTopic, config: &BrokerConfig) -> i32 {
-    let found = topic.partitions.keys().last().map_or(1, |index| index.0 + 1);
-    if topic.name == OFFSETS_TOPIC {
+    let found = topic.partition_count;
+    if topic.name == OFFSETS_TOPIC && !topic.missing(found).is_empty() {
         found.max(config.groups.offsets_topic_num_partitions)
     } else {
         found

@@ -306,13 +306,13 @@ fn offsets_that_are_adopted_stay_compacted() {
     let mut world = World::new(&[1], &[]);
     let name = "__consumer_offsets".to_owned();
     let partitions = [(PartitionIndex(0), model::LeaderEpoch(4))].into();
-    let found = [FoundTopic { name: name.clone(), id: None, partitions }];
+    let found = [FoundTopic { name: name.clone(), id: None, partition_count: 3, partitions }];
     let adopted =
         world.run(|image, config, random| adopt_topics(image, config, &found, BrokerId(1), random));
     assert_eq!(codes(adopted), [ErrorCode::None]);
     let overrides = world.image.overrides(&ConfigResource::Topic(name));
     assert_eq!(overrides.get("cleanup.policy").map(String::as_str), Some("compact"));
-    // A group is in the partition that its name and their number say.
+    // Some are missing, and perhaps not only these two.
     let topic = world.image.topic("__consumer_offsets").unwrap();
     assert_eq!(topic.partitions.len(), 50);
     let more =
@@ -323,12 +323,25 @@ fn offsets_that_are_adopted_stay_compacted() {
 }
 
 #[test]
+fn offsets_that_are_all_there_keep_the_number_of_their_partitions() {
+    let mut world = World::new(&[1], &[]);
+    let name = "__consumer_offsets".to_owned();
+    let partitions = (0..5).map(|index| (PartitionIndex(index), model::LeaderEpoch(0))).collect();
+    let found = [FoundTopic { name: name.clone(), id: None, partition_count: 5, partitions }];
+    let adopted =
+        world.run(|image, config, random| adopt_topics(image, config, &found, BrokerId(1), random));
+    assert_eq!(codes(adopted), [ErrorCode::None]);
+    assert_eq!(world.image.topic(&name).unwrap().partitions.len(), 5);
+}
+
+#[test]
 fn found_topics_keep_their_ids_and_go_on_with_their_epochs() {
     let mut world = World::new(&[1], &[]);
     let id = TopicId::from_random([77; 16]);
     let found = FoundTopic {
         name: "found".to_owned(),
         id: Some(id),
+        partition_count: 3,
         partitions: [(PartitionIndex(2), model::LeaderEpoch(4))].into(),
     };
     let adopted = world.run(|image, config, random| {
