@@ -49,6 +49,8 @@ pub enum Anomaly {
     CommitAltered,
     /// What is committed is beyond the end of the log.
     CommitBeyondEnd,
+    /// A group has more members than it has room for.
+    Overfull,
     /// A group that processes at least once passed over a record.
     Unprocessed,
     /// A group that processes at most once processed a record again.
@@ -59,7 +61,7 @@ pub enum Anomaly {
 
 impl Anomaly {
     /// All of them, in the order in which a verdict names them: the cause before its consequences.
-    pub const ALL: [Anomaly; 24] = [
+    pub const ALL: [Anomaly; 25] = [
         Anomaly::LostWrite,
         Anomaly::InconsistentOffsets,
         Anomaly::LostRead,
@@ -81,6 +83,7 @@ impl Anomaly {
         Anomaly::CommitLost,
         Anomaly::CommitAltered,
         Anomaly::CommitBeyondEnd,
+        Anomaly::Overfull,
         Anomaly::Unprocessed,
         Anomaly::ProcessedTwice,
         Anomaly::UnfitError,
@@ -110,6 +113,7 @@ impl Anomaly {
             Anomaly::CommitLost => "commit-lost",
             Anomaly::CommitAltered => "commit-altered",
             Anomaly::CommitBeyondEnd => "commit-beyond-end",
+            Anomaly::Overfull => "overfull",
             Anomaly::Unprocessed => "unprocessed",
             Anomaly::ProcessedTwice => "processed-twice",
             Anomaly::UnfitError => "unfit-error",

@@ -106,6 +106,15 @@ impl Default for GroupSpec {
     }
 }
 
+/// The settings that say how many may be in a group.
+fn sizes_of(protocol: ProtocolSpec) -> &'static [&'static str] {
+    match protocol {
+        ProtocolSpec::Classic => &[CLASSIC_SIZE_MAX],
+        ProtocolSpec::Consumer => &[CONSUMER_SIZE_MAX],
+        ProtocolSpec::Mixed => &[CLASSIC_SIZE_MAX, CONSUMER_SIZE_MAX],
+    }
+}
+
 impl GroupSpec {
     /// The assignors of a member of a classic group, if any are named.
     pub fn classic_assignors(&self) -> Vec<Assignor> {
@@ -161,6 +170,7 @@ impl Scenario {
             },
             topics: self.topics_of(group),
             patience_nanos: self.patience_of(group),
+            members_max: self.members_max(group),
             retention_ms: minutes.map(|minutes: u64| minutes.saturating_mul(60_000)),
             is_lost_with_power: setting("klamm.durability") == Some("os"),
         }
@@ -184,12 +194,15 @@ impl Scenario {
     /// Whether `group` may have no room for a member: who crashed keeps its place for a session, so that
     /// a member may hold several.
     pub fn may_be_full(&self, group: &GroupSpec) -> bool {
-        let is_set = |name: &str| self.cluster.settings.contains_key(name);
-        match group.protocol {
-            ProtocolSpec::Classic => is_set(CLASSIC_SIZE_MAX),
-            ProtocolSpec::Consumer => is_set(CONSUMER_SIZE_MAX),
-            ProtocolSpec::Mixed => is_set(CLASSIC_SIZE_MAX) || is_set(CONSUMER_SIZE_MAX),
-        }
+        let is_set = |name: &&str| self.cluster.settings.contains_key(*name);
+        sizes_of(group.protocol).iter().any(is_set)
+    }
+
+    /// So many may be in `group`, of whichever protocol it is.
+    pub fn members_max(&self, group: &GroupSpec) -> Option<u32> {
+        let given = |name: &&str| self.cluster.settings.get(*name)?.trim().parse().ok();
+        let sizes: Option<Vec<u32>> = sizes_of(group.protocol).iter().map(given).collect();
+        sizes?.into_iter().max()
     }
 
     fn consumer_session_ms(&self) -> u64 {

@@ -15,6 +15,9 @@ use super::{Seat, text_of, topic_partition};
 use crate::scenario::Scenario;
 use crate::world::World;
 
+/// How often it counts the members of a group that has no room for all.
+const COUNTS: u32 = 24;
+
 /// Creates the topics of `scenario`, however often it takes.
 pub async fn create_topics(world: &World, client: &Client, scenario: &Scenario) {
     let admin = Admin::new(client);
@@ -59,6 +62,8 @@ pub(super) async fn run(mut seat: Seat) {
     for (at, group) in scenario.groups.values().enumerate() {
         tasks.extend((0..group.resets).map(|_| Task::Reset(at)));
         tasks.extend((0..group.offset_deletions).map(|_| Task::DeleteOffsets(at)));
+        let counts = scenario.members_max(group).map_or(0, |_| COUNTS);
+        tasks.extend((0..counts).map(|_| Task::Count(at)));
     }
     let seconds = u64::from(seat.work.scenario.seconds);
     let pause = seconds * 1000 / 2 / (tasks.len() as u64).max(1);
@@ -77,6 +82,7 @@ pub(super) async fn run(mut seat: Seat) {
                 let (group, _) = seat.work.group(group);
                 seat.delete_offsets(&admin, &group).await;
             }
+            Task::Count(group) => seat.count_members(&admin, group).await,
         }
     }
 }
@@ -88,6 +94,7 @@ enum Task {
     Ask,
     Reset(usize),
     DeleteOffsets(usize),
+    Count(usize),
 }
 
 impl Seat {

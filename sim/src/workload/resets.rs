@@ -67,6 +67,26 @@ impl Seat {
         self.look_at_offsets(admin, group).await;
     }
 
+    /// Counts the members of the group at this place of the scenario. While a classic group gathers its
+    /// members, those that have not come yet are there besides those that have.
+    pub(super) async fn count_members(&mut self, admin: &Admin, at: usize) {
+        let (group, _) = self.work.group(at);
+        for (_, described) in admin.describe_groups([StrBytes::from(&*group)]).await {
+            match described {
+                Ok(described) if &*described.state != "PreparingRebalance" => {
+                    let dynamic = described.members.iter().filter(|it| it.instance_id.is_none());
+                    let members = dynamic.count() as u32;
+                    self.work.note_group(self.node, &group, GroupWhat::Counted { members });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let fits = [ErrorCode::GroupIdNotFound];
+                    self.note_failure(&format!("the description of {group}"), &error, &fits);
+                }
+            }
+        }
+    }
+
     /// Asks where the group stands.
     async fn look_at_offsets(&self, admin: &Admin, group: &Arc<str>) {
         let partitions = self.work.partitions();

@@ -50,6 +50,8 @@ pub struct GroupRules {
     pub patience_nanos: Option<u64>,
     /// So long an empty group keeps its offsets; `None` for longer than any run.
     pub retention_ms: Option<u64>,
+    /// So many members may be in it (`group.max.size`, `group.consumer.max.size`).
+    pub members_max: Option<u32>,
     /// A loss of power takes what was not synced yet, of the offsets too.
     pub is_lost_with_power: bool,
 }
@@ -164,6 +166,12 @@ pub enum GroupWhat {
         asked: u64,
         /// What; `None` where nothing is.
         offsets: Vec<(Partition, Option<Committed>)>,
+    },
+    /// Somebody was told who is in the group, while it was not gathering its members. Static members
+    /// do not count: who does not come back to a rebalance keeps its place beside those who did.
+    Counted {
+        /// How many.
+        members: u32,
     },
     /// A member has processed records that it polled.
     Processed {

@@ -20,6 +20,7 @@ pub use event::{
     Commits, Committed, GroupEvent, GroupRules, GroupWhat, Protocol, WriteOutcome, Writer,
 };
 
+use crate::anomaly::seconds;
 use crate::clock::Clocks;
 use crate::index::Index;
 use crate::{Anomaly, History, Partition, Verdict, Violation, What};
@@ -64,6 +65,7 @@ pub(crate) fn check(
         owners::check(&case, verdict);
         offsets::check(&case, is_ended, verdict);
         records::check(&case, is_ended, verdict);
+        verdict.violations.extend(case.overfull());
         for moment in &case.events {
             match moment.what {
                 GroupWhat::Processed { offsets, .. } => {
@@ -98,6 +100,23 @@ fn events_of<'a>(history: &'a History, name: &Arc<str>) -> impl Iterator<Item = 
 }
 
 impl GroupCase<'_> {
+    /// The first time that more members were in the group than it has room for.
+    fn overfull(&self) -> Option<Violation> {
+        let max = self.rules.members_max?;
+        let mut counts = self.events.iter().filter_map(|moment| match moment.what {
+            GroupWhat::Counted { members } => Some((moment.at, *members)),
+            _ => None,
+        });
+        let (at, members) = counts.find(|(_, members)| max < *members)?;
+        let text = format!(
+            "group {}: it has {members} members at {}, and room for {max}",
+            self.name,
+            seconds(at)
+        );
+        let (partition, offset, record) = (None, None, None);
+        Some(Violation { anomaly: Anomaly::Overfull, partition, offset, record, text })
+    }
+
     fn violation(
         &self,
         anomaly: Anomaly,

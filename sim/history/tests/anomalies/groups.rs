@@ -334,3 +334,11 @@ fn nothing_is_committed_beyond_the_end() {
     check(&format!("{commit} commit 7 1 4 3, done 7 4, fetched 3:7"), &[]);
     check(&format!("{commit} commit 7 1 4 4, done 7 4, fetched 4:7"), &["commit-beyond-end"]);
 }
+
+#[test]
+fn a_group_has_no_more_members_than_room() {
+    let room = GroupRules { members_max: Some(3), ..GroupRules::default() };
+    check_with(room.clone(), "counted 2, counted 3, stored 0 0", &[]);
+    check_with(room, "counted 3, counted 4, counted 5, stored 0 0", &["overfull"]);
+    check("counted 5", &[]);
+}

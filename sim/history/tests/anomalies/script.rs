@@ -139,7 +139,7 @@ impl Script {
     /// `lost M [none]`, `end M`; `commit W M EPOCH OFFSET` is the write number W, `recommit …` one that may
     /// be sent twice, `set W OFFSET`, `forget W` and `drop W` are of an admin; `done W [EPOCH]`, `refused W`,
     /// `unknown W`; `fetched OFFSET:W` tells what W wrote there, `fetched none` nothing;
-    /// `process M OFFSET…`.
+    /// `process M OFFSET…`; `counted N` members are in it.
     fn of_group(&self, words: &[&str]) -> Option<What> {
         let error = || "ERROR".to_owned();
         let member = || number(words[1]);
@@ -202,6 +202,7 @@ impl Script {
                 };
                 GroupWhat::Fetched { asked: self.at - 1, offsets }
             }
+            "counted" => GroupWhat::Counted { members: number(words[1]) },
             "process" => {
                 let offsets = words[2..].iter().map(|offset| number(offset)).collect();
                 GroupWhat::Processed { member: member(), partition: partition(), offsets }
