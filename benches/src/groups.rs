@@ -52,7 +52,8 @@ it: when they ask again, how long they wait. A consumer group gets a new assignm
 one at the earliest (`group.consumer.assignment.interval.ms`).
 
 Many members, of one process that speaks the protocol and does nothing else: all come, one comes, one
-leaves, all commit one offset, all are idle for 10 s with a heartbeat each second, one is killed (from the
+leaves (of many groups, one in each tenth group, a turn after another for a second; the mean of their
+times), all commit one offset, all are idle for 10 s with a heartbeat each second, one is killed (from the
 end of its session, 10 s). The broker's processor time includes what a young virtual machine spends on
 compiling; klamm syncs what it answers, Kafka does not.";
 

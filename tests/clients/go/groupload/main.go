@@ -93,16 +93,34 @@ func (l *load) open(c *driver.Command) (any, error) {
 			}
 		}
 	}
-	return l.settle(begun)
+	return l.settled(begun)
 }
 
-// change does something to the first group and waits until it is stable again.
+// change does something to every tenth group (or to the only one) and gives the mean of the times
+// until each is stable again.
+//
+// The groups' turns are spread over a heartbeat's interval: members learn of a change by their next
+// heartbeat, so that a single group's time would tell little but when that one was due.
 func (l *load) change(what func(*group) error) (any, error) {
-	begun := time.Now()
-	if err := what(l.groups[0]); err != nil {
-		return nil, err
+	var all sync.WaitGroup
+	changed := max(1, len(l.groups)/10)
+	heartbeat := time.Duration(l.options.HeartbeatMs) * time.Millisecond
+	took, failed := make([]time.Duration, changed), make([]error, changed)
+	for i, g := range l.groups[:changed] {
+		all.Go(func() {
+			time.Sleep(heartbeat * time.Duration(i) / time.Duration(changed))
+			begun := time.Now()
+			if failed[i] = what(g); failed[i] == nil {
+				took[i], failed[i] = l.settle(begun, []*group{g})
+			}
+		})
 	}
-	return l.settle(begun)
+	all.Wait()
+	var sum time.Duration
+	for _, one := range took {
+		sum += one
+	}
+	return milliseconds(sum / time.Duration(changed)), errors.Join(failed...)
 }
 
 func (l *load) join(g *group) error {
@@ -141,29 +159,40 @@ func (l *load) update(what func()) {
 	l.changed.Broadcast()
 }
 
-func (l *load) settle(begun time.Time) (any, error) {
+// settle waits until all of the groups are stable and gives the time from begun until then.
+func (l *load) settle(begun time.Time, groups []*group) (time.Duration, error) {
 	timer := time.AfterFunc(patience, l.changed.Broadcast)
 	defer timer.Stop()
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	for {
 		stable := 0
-		for _, g := range l.groups {
+		for _, g := range groups {
 			if g.failed != nil {
-				return nil, g.failed
+				return 0, g.failed
 			}
 			if l.isStable(g) {
 				stable++
 			}
 		}
-		if stable == len(l.groups) {
-			return map[string]int64{"milliseconds": time.Since(begun).Milliseconds()}, nil
+		if stable == len(groups) {
+			return time.Since(begun), nil
 		}
 		if time.Since(begun) > patience {
-			return nil, fmt.Errorf("only %d of %d groups are stable", stable, len(l.groups))
+			return 0, fmt.Errorf("only %d of %d groups are stable", stable, len(groups))
 		}
 		l.changed.Wait()
 	}
+}
+
+// settled answers with the time until all groups are stable.
+func (l *load) settled(begun time.Time) (any, error) {
+	took, err := l.settle(begun, l.groups)
+	return milliseconds(took), err
+}
+
+func milliseconds(took time.Duration) map[string]float64 {
+	return map[string]float64{"milliseconds": float64(took.Microseconds()) / 1e3}
 }
 
 // isStable says whether all members of a group are of one generation, each with its fair share of
@@ -211,7 +240,7 @@ func (l *load) commit(*driver.Command) (any, error) {
 // idle is heartbeats and nothing else, for `before` milliseconds.
 func (l *load) idle(c *driver.Command) (any, error) {
 	time.Sleep(time.Duration(c.Before) * time.Millisecond)
-	return l.settle(time.Now())
+	return l.settled(time.Now())
 }
 
 func (l *load) close(*driver.Command) (any, error) {
