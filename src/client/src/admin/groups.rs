@@ -132,7 +132,7 @@ pub struct MemberDescription {
     pub is_classic: bool,
 }
 
-/// A member to remove from a classic group.
+/// A member to remove from a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemberToRemove {
     /// By member id.

@@ -8,6 +8,7 @@
 //! Invariants: a partition that two members claim belongs to the one of the later generation, to
 //! neither when that is equal; what moves is what its reader did not own before, if there is a choice.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::StrBytes;
@@ -97,51 +98,100 @@ fn divide(all: &BTreeSet<TopicPartition>, mut shares: Shares) -> Shares {
 }
 
 /// Subscriptions differ.
-fn balance(all: &BTreeSet<TopicPartition>, mut shares: Shares, members: &[&GroupMember]) -> Shares {
-    let before = shares.clone();
-    let readers = |at: &TopicPartition| -> Vec<usize> {
-        let reads = |place: &usize| members[*place].topics.contains(&at.topic);
-        (0..members.len()).filter(reads).collect()
-    };
-    let taken: BTreeSet<&TopicPartition> = before.iter().flatten().collect();
+fn balance(all: &BTreeSet<TopicPartition>, owned: Shares, members: &[&GroupMember]) -> Shares {
+    let taken: BTreeSet<&TopicPartition> = owned.iter().flatten().collect();
     let mut free: Vec<&TopicPartition> = all.iter().filter(|at| !taken.contains(at)).collect();
+    let mut balance = Balance::new(&owned, members);
     // Those with little choice first.
-    free.sort_by_key(|at| readers(at).len());
+    free.sort_by_key(|at| balance.readers[&at.topic].len());
     for at in free {
-        let least = readers(at).into_iter().min_by_key(|place| shares[*place].len());
-        if let Some(place) = least {
-            shares[place].insert(at.clone());
+        let least = balance.readers[&at.topic].first().copied();
+        if let Some((_, place)) = least {
+            balance.give(at.clone(), place);
         }
     }
     // Each move brings two shares closer together, so this ends.
-    while let Some((at, from, to)) = next_move(&shares, &before, &readers) {
-        shares[from].remove(&at);
-        shares[to].insert(at);
+    while let Some((at, from, to)) = balance.next_move() {
+        balance.take(&at, from);
+        balance.give(at, to);
     }
-    shares
+    balance.shares
 }
 
-/// A partition whose reader has at least two more than somebody else who could read it: out of the
-/// largest share, and not one that was there before unless all were.
-fn next_move(
-    shares: &Shares,
-    before: &Shares,
-    readers: &impl Fn(&TopicPartition) -> Vec<usize>,
-) -> Option<(TopicPartition, usize, usize)> {
-    let mut order: Vec<usize> = (0..shares.len()).collect();
-    order.sort_by_key(|place| std::cmp::Reverse(shares[*place].len()));
-    for from in order {
-        let (old, new): (Vec<_>, Vec<_>) =
-            shares[from].iter().partition(|at| before[from].contains(*at));
-        for at in new.into_iter().chain(old) {
-            let to = readers(at).into_iter().min_by_key(|to| {
-                // Of equals, the one that had it.
-                (shares[*to].len(), !before[*to].contains(at))
-            })?;
-            if shares[to].len() + 2 <= shares[from].len() {
-                return Some((at.clone(), from, to));
+/// Shares on their way to a balance. What a move changes is little, beside all that there is to look at.
+struct Balance<'a> {
+    before: &'a Shares,
+    shares: Shares,
+    members: &'a [&'a GroupMember],
+    /// Who reads a topic, by size of share and place.
+    readers: BTreeMap<&'a StrBytes, BTreeSet<(usize, usize)>>,
+    /// All places, the largest share first.
+    largest: BTreeSet<(Reverse<usize>, usize)>,
+}
+
+impl<'a> Balance<'a> {
+    fn new(before: &'a Shares, members: &'a [&'a GroupMember]) -> Balance<'a> {
+        let mut readers: BTreeMap<_, BTreeSet<(usize, usize)>> = BTreeMap::new();
+        let mut largest = BTreeSet::new();
+        for (place, member) in members.iter().enumerate() {
+            let size = before[place].len();
+            largest.insert((Reverse(size), place));
+            for topic in &member.topics {
+                readers.entry(topic).or_default().insert((size, place));
             }
         }
+        Balance { before, shares: before.clone(), members, readers, largest }
     }
-    None
+
+    fn give(&mut self, at: TopicPartition, place: usize) {
+        let size = self.shares[place].len();
+        self.shares[place].insert(at);
+        self.resize(place, size);
+    }
+
+    fn take(&mut self, at: &TopicPartition, place: usize) {
+        let size = self.shares[place].len();
+        self.shares[place].remove(at);
+        self.resize(place, size);
+    }
+
+    fn resize(&mut self, place: usize, before: usize) {
+        let size = self.shares[place].len();
+        self.largest.remove(&(Reverse(before), place));
+        self.largest.insert((Reverse(size), place));
+        for topic in &self.members[place].topics {
+            let readers = self.readers.entry(topic).or_default();
+            readers.remove(&(before, place));
+            readers.insert((size, place));
+        }
+    }
+
+    /// A partition whose reader has at least two more than somebody else who could read it: out of the
+    /// largest share, and not one that was there before unless all were.
+    fn next_move(&self) -> Option<(TopicPartition, usize, usize)> {
+        self.largest.iter().find_map(|&(Reverse(size), from)| {
+            let leaves = |topic: &StrBytes| {
+                let least = self.readers[topic].first();
+                least.is_some_and(|(least, _)| least + 2 <= size)
+            };
+            if !self.members[from].topics.iter().any(leaves) {
+                return None;
+            }
+            let moves = |at: &&TopicPartition| leaves(&at.topic);
+            let is_new = |at: &&TopicPartition| !self.before[from].contains(*at);
+            let share = &self.shares[from];
+            let new = share.iter().filter(is_new).find(moves);
+            let at = new.or_else(|| share.iter().find(moves))?;
+            Some((at.clone(), from, self.least_reader(at)?))
+        })
+    }
+
+    /// Who has the least of those who read it; of equals, the one that had it.
+    fn least_reader(&self, at: &TopicPartition) -> Option<usize> {
+        let readers = &self.readers[&at.topic];
+        let (least, first) = *readers.first()?;
+        let mut equals = readers.iter().take_while(|(size, _)| *size == least);
+        let had_it = equals.find(|(_, place)| self.before[*place].contains(at));
+        Some(had_it.map_or(first, |(_, place)| *place))
+    }
 }

@@ -85,6 +85,25 @@ fn different_subscriptions_are_kept_to() {
     assert_eq!(text(&nobody), "c=");
 }
 
+/// The largest shares are of a topic that is balanced. To look at all of them again for each move of
+/// the other topic takes minutes.
+#[test]
+fn many_members_with_different_subscriptions_are_divided_soon() {
+    let part =
+        |of: usize, each: i32| (of as i32 * each..(of as i32 + 1) * each).collect::<Vec<_>>();
+    let mut members = Vec::new();
+    for number in 0..100 {
+        members.push(owning(&format!("a{number}"), &["a"], &[("a", &part(number, 50))], 1));
+    }
+    for number in 0..200 {
+        let share = if number < 40 { part(number, 40) } else { Vec::new() };
+        members.push(owning(&format!("b{number}"), &["b"], &[("b", &share)], 1));
+    }
+    let divided = Assignor::Sticky.assign(&counts(&[("a", 5_000), ("b", 1_600)]), &members);
+    assert_balanced(&members, &divided);
+    assert_eq!(divided["b199"].len(), 8);
+}
+
 #[test]
 fn a_member_that_left_leaves_only_its_own_partitions() {
     // The second part of the example of `StickyAssignor`'s documentation: C1 of three is gone.

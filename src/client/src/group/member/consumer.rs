@@ -345,8 +345,12 @@ impl ConsumerMember {
     }
 
     pub(super) fn on_names(&mut self, now: Instant, names: BTreeMap<TopicId, StrBytes>) {
+        // Only those that it needs: topics come and go, and the whole cluster's are told here.
+        let is_target = |id: &TopicId| self.target.iter().flatten().any(|(known, _)| known == id);
+        let is_owned = |id: &TopicId| self.owned.iter().any(|(known, _)| known == id);
+        self.names.retain(|id, _| is_target(id) || is_owned(id));
         let before = self.names.len();
-        self.names.extend(names);
+        self.names.extend(names.into_iter().filter(|(id, _)| is_target(id)));
         if self.phase == Phase::Member && self.names.len() > before {
             self.reconcile(now);
             self.beat(now);
