@@ -96,7 +96,8 @@ impl Groups {
     ///
     /// # Errors
     /// NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS or COORDINATOR_NOT_AVAILABLE: clients look for the
-    /// coordinator again, or come back.
+    /// coordinator again, or come back. UNKNOWN_SERVER_ERROR when what the request makes of the group
+    /// does not fit into its log.
     pub(crate) async fn call(
         &self,
         image: &Image,

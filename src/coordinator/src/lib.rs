@@ -14,6 +14,7 @@
 //! Start at [`Shard::call`] and [`Shard::replay`].
 
 mod admin;
+mod bounds;
 mod call;
 mod classic;
 mod cluster;

@@ -30,12 +30,14 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(name("described"), move |lab| {
             on_client(lab, async |lab, c| described(lab, c, flavour).await)
         }));
+        cases.push(Case::new(name("members_are_removed"), move |lab| {
+            on_client(lab, async |lab, c| members(lab, c, flavour).await)
+        }));
         cases.push(Case::new(name("topics_that_match"), move |lab| {
             on_client(lab, async |lab, c| matching(lab, c, flavour).await)
         }));
     }
     cases.push(Case::new("client::group::admin::offsets", |lab| on_client(lab, offsets)));
-    cases.push(Case::new("client::group::admin::members", |lab| on_client(lab, members)));
     cases
 }
 
@@ -255,9 +257,8 @@ async fn offsets(lab: &Lab, client: Client) -> Result<()> {
 }
 
 /// A member that an admin removes loses its partitions and comes back.
-async fn members(lab: &Lab, client: Client) -> Result<()> {
-    let flavour = PROTOCOLS[0];
-    let name = lab.topic("group-members");
+async fn members(lab: &Lab, client: Client, flavour: Flavour) -> Result<()> {
+    let name = lab.topic(&format!("group-members-{}", flavour.name));
     let topic = StrBytes::from(name.as_str());
     create(&client, &topic, 2).await?;
     let mut group = Group::new(&client, &topic);

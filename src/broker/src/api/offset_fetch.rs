@@ -113,7 +113,12 @@ async fn fetch(
         }
         Ok(other) => unreachable!("a shard answers what it was asked, not {other:?}"),
         Err(error) => {
-            let error_code = error.code();
+            // Consumers before 3.9 give up on it (`GroupCoordinatorService.handleOffsetFetchException`).
+            let error_code = match error {
+                ErrorCode::CoordinatorNotAvailable => ErrorCode::NotCoordinator,
+                error => error,
+            };
+            let error_code = error_code.code();
             OffsetFetchResponseGroup { group_id, error_code, ..Default::default() }
         }
     }

@@ -75,8 +75,8 @@ pub(super) async fn load(
 struct Replay<'a> {
     shard: &'a mut Shard,
     scratch: Scratch,
-    /// What transactions wrote that have not ended.
-    open: BTreeMap<ProducerId, Vec<Record>>,
+    /// What transactions wrote that have not ended, and where.
+    open: BTreeMap<ProducerId, Vec<(Offset, Record)>>,
     records: u64,
 }
 
@@ -92,23 +92,29 @@ impl Replay<'_> {
                 self.end_transaction(batch.header.producer_id, control_type);
                 return Ok(());
             }
+            let at = record.offset;
             // Copied: a group that lives on would keep the whole batch in memory.
             let copied = |part: Option<&[u8]>| part.map(Bytes::copy_from_slice);
             let record = Record::decode(copied(record.key), copied(record.value))
-                .map_err(|source| LoadError::Record { offset: record.offset, source })?;
-            decoded.extend(record);
+                .map_err(|source| LoadError::Record { offset: at, source })?;
+            decoded.extend(record.map(|record| (at, record)));
         }
         match producer {
             Some(producer) => self.open.entry(producer).or_default().extend(decoded),
-            None => decoded.into_iter().for_each(|record| self.apply(record)),
+            None => decoded.into_iter().for_each(|(at, record)| self.apply(at, record)),
         }
         Ok(())
     }
 
-    fn apply(&mut self, record: Record) {
-        if let Record::OffsetCommit { key, value: Some(_) } = &record {
-            // It is younger than what open transactions wrote for the same partition.
-            let is_older = |one: &Record| matches!(one, Record::OffsetCommit { key: known, .. } if known == key);
+    /// Takes in what counts from now on. What open transactions wrote before it for the same partition
+    /// will not count any more.
+    fn apply(&mut self, at: Offset, record: Record) {
+        if let Record::OffsetCommit { key, .. } = &record {
+            let is_older = |one: &(Offset, Record)| {
+                let is_same =
+                    matches!(&one.1, Record::OffsetCommit { key: known, .. } if known == key);
+                is_same && one.0 < at
+            };
             self.open.values_mut().for_each(|records| records.retain(|one| !is_older(one)));
         }
         self.shard.replay(record);
@@ -121,7 +127,7 @@ impl Replay<'_> {
             _ => None,
         };
         if control_type == ControlType::Commit {
-            written.into_iter().flatten().for_each(|record| self.apply(record));
+            written.into_iter().flatten().for_each(|(at, record)| self.apply(at, record));
         }
     }
 }
@@ -174,6 +180,16 @@ mod tests {
         builder.finish().unwrap()
     }
 
+    /// Takes away what [`commit`] commits.
+    fn forget() -> Batch {
+        let (group, topic) = (StrBytes::from_static("g"), StrBytes::from_static("t"));
+        let key = OffsetCommitKey { group, topic, partition: 0 };
+        let (key, _) = Record::OffsetCommit { key, value: None }.encode().unwrap();
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.append(Timestamp(1), &RecordParts { key: Some(&key), value: None, headers: &[] });
+        builder.finish().unwrap()
+    }
+
     fn end(producer: i64, is_commit: bool) -> Batch {
         let (producer_id, producer_epoch) = (ProducerId(producer), ProducerEpoch(0));
         let end = EndTransaction { is_commit, producer_id, producer_epoch, coordinator_epoch: 0 };
@@ -185,7 +201,11 @@ mod tests {
         let mut shard = Shard::new(Arc::new(Config::default()));
         let open = BTreeMap::new();
         let mut replay = Replay { shard: &mut shard, scratch: Scratch::new(), open, records: 0 };
-        batches.iter().for_each(|batch| replay.batch(batch).unwrap());
+        for (offset, batch) in (0..).zip(batches) {
+            let mut batch = batch.clone();
+            batch.header.base_offset = Offset(offset);
+            replay.batch(&batch).unwrap();
+        }
         let group = OffsetFetchRequestGroup {
             group_id: StrBytes::from_static("g"),
             topics: None,
@@ -229,5 +249,11 @@ mod tests {
         assert_eq!(known(&[commit(9, None), commit(5, Some(1)), end(1, true)]), 5);
         let two = [commit(5, Some(1)), commit(7, Some(2)), end(2, true), end(1, true)];
         assert_eq!(known(&two), 7);
+        let two = [commit(5, Some(1)), commit(7, Some(2)), end(1, true), end(2, true)];
+        assert_eq!(known(&two), 7);
+        let two = [commit(7, Some(2)), commit(5, Some(1)), end(2, true), end(1, true)];
+        assert_eq!(known(&two), 5);
+        // The group was deleted while the transaction was open.
+        assert_eq!(known(&[commit(5, Some(1)), forget(), end(1, true)]), -1);
     }
 }

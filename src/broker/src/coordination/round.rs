@@ -1,9 +1,10 @@
 //! What calls decided together, as batches for the log.
 //!
-//! The records of one call are in one batch: it holds all of them or none. Offsets stand for
-//! themselves; so many that no batch can hold them are spread over several.
+//! What belongs together ([`Output::parts`]) is in one batch, which holds all of it or nothing. The
+//! rest of what a call decided may be in others.
 
-use coordinator::{Answer, Output, Record};
+use bytes::Bytes;
+use coordinator::{Answer, Output};
 use model::Timestamp;
 use protocol::EncodeError;
 use protocol::records::{Batch, BatchBuilder, BatchError, BatchOptions, Compression, RecordParts};
@@ -19,7 +20,7 @@ pub(super) enum RoundError {
     Encode(#[from] EncodeError),
     #[error("build a batch of records of groups")]
     Build(#[from] BatchError),
-    /// Of one call, which can not be divided.
+    /// Of a part, which can not be divided.
     #[error(
         "{bytes} bytes of records belong together and a batch has room for {max}: segment.bytes"
     )]
@@ -62,24 +63,23 @@ impl Round {
 
     /// Takes in what one call decided.
     pub(super) fn take(&mut self, output: Output, now: Timestamp) -> Result<(), RoundError> {
-        let divides = output.records.iter().all(|it| matches!(it, Record::OffsetCommit { .. }));
-        let mut encoded = Vec::with_capacity(output.records.len());
-        for record in &output.records {
-            encoded.push(record.encode()?);
-        }
-        let size = |value: &Option<bytes::Bytes>| value.as_ref().map_or(0, bytes::Bytes::len);
-        let sizes = encoded.iter().map(|(key, value)| key.len() + size(value) + RECORD_BYTES);
-        let sizes: Vec<usize> = sizes.collect();
-        let bytes: usize = sizes.iter().sum();
-        let max = self.batch_bytes_max;
-        if max < bytes && !divides {
-            return Err(RoundError::TooLarge { bytes, max });
-        }
-        self.make_room(bytes.min(max))?;
-        for ((key, value), size) in encoded.into_iter().zip(sizes) {
-            self.make_room(size)?;
-            let parts = RecordParts { key: Some(&key), value: value.as_deref(), headers: &[] };
-            self.builder.append(now, &parts);
+        let mut encoded = Vec::new();
+        for part in output.parts() {
+            let mut bytes = 0;
+            for record in part {
+                let (key, value) = record.encode()?;
+                bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + RECORD_BYTES;
+                encoded.push((key, value));
+            }
+            let max = self.batch_bytes_max;
+            if max < bytes {
+                return Err(RoundError::TooLarge { bytes, max });
+            }
+            self.make_room(bytes)?;
+            for (key, value) in encoded.drain(..) {
+                let parts = RecordParts { key: Some(&key), value: value.as_deref(), headers: &[] };
+                self.builder.append(now, &parts);
+            }
         }
         self.answers.extend(output.answers);
         Ok(())
@@ -138,6 +138,7 @@ impl TimerTurn {
 
 #[cfg(test)]
 mod tests {
+    use coordinator::Record;
     use protocol::StrBytes;
     use protocol::messages as m;
     use protocol::records::Scratch;
@@ -156,7 +157,7 @@ mod tests {
     }
 
     fn take(round: &mut Round, records: Vec<Record>) -> Result<(), RoundError> {
-        round.take(Output { records, answers: Vec::new() }, Timestamp(7))
+        round.take(Output { records, ..Output::default() }, Timestamp(7))
     }
 
     /// How many records each batch has.
@@ -190,6 +191,12 @@ mod tests {
         let error = take(&mut round, (0..100).map(|i| group(&i.to_string())).collect());
         assert!(matches!(error, Err(RoundError::TooLarge { max: 872, .. })), "{error:?}");
         assert_eq!(batches(round), [] as [usize; 0]);
+        // A group goes as a whole, behind its offsets.
+        let mut round = Round::new(Compression::None, SEGMENT);
+        let offsets = (0..100).map(offset).chain([group("a"), group("b")]);
+        take(&mut round, offsets.collect()).unwrap();
+        let spread = batches(round);
+        assert!(spread.len() > 2 && spread.iter().sum::<usize>() == 102, "{spread:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The task that runs one group coordinator: a shard, the log of its partition, and those who wait.
 //!
 //! It takes all calls that wait, lets the shard decide them one after the other, appends the records
-//! of all, those of a call in one batch ([`super::round`]), and sends the answers when all are durable.
+//! of all in batches ([`super::round`]), and sends the answers when all are durable.
 //! While the log syncs the queue fills up, so a slower disk makes larger batches.
 //!
 //! Invariants:
@@ -31,8 +31,8 @@ use crate::groups::{CALLS_MAX, GroupCall};
 use crate::partition::{Partition, ProduceError};
 use crate::shared::Shared;
 
-/// How many calls are decided before their records are written.
-const ROUND_CALLS_MAX: usize = 256;
+/// How many calls are taken from the queue at once.
+const TAKEN_CALLS_MAX: usize = 256;
 
 /// A round ends with the call whose records reach so many bytes.
 const ROUND_BYTES_MAX: usize = 512 * 1024;
@@ -55,15 +55,25 @@ enum CommitError {
 }
 
 impl CommitError {
-    /// What those who wait are told (`CoordinatorOperationExceptionHelper`).
-    fn code(&self) -> ErrorCode {
+    /// What those who wait are told, and those who come before a shard serves again.
+    fn codes(&self) -> (ErrorCode, ErrorCode) {
         match self {
-            CommitError::Write(ProduceError::Closed) => ErrorCode::NotCoordinator,
             CommitError::Write(ProduceError::Refused(_) | ProduceError::Sync(_)) => {
-                ErrorCode::CoordinatorNotAvailable
+                (ErrorCode::CoordinatorNotAvailable, ErrorCode::CoordinatorNotAvailable)
             }
-            CommitError::Round(_) | CommitError::Check(_) => ErrorCode::UnknownServerError,
+            CommitError::Write(ProduceError::Closed) => {
+                (ErrorCode::NotCoordinator, ErrorCode::NotCoordinator)
+            }
+            // The log is well.
+            CommitError::Round(_) | CommitError::Check(_) => {
+                (ErrorCode::NotCoordinator, ErrorCode::CoordinatorLoadInProgress)
+            }
         }
+    }
+
+    /// Whether the partition is not here any more.
+    fn is_end(&self) -> bool {
+        matches!(self, CommitError::Write(ProduceError::Closed))
     }
 }
 
@@ -228,6 +238,8 @@ impl ShardTask {
     /// One round: what changed, who calls, what is due.
     async fn play(&mut self, serving: &mut Serving, image: &Image) -> Result<(), CommitError> {
         let mut round = self.round();
+        let record_bytes_max = round::record_bytes_max(self.partition.segment_bytes());
+        serving.shard.limit_records(record_bytes_max);
         self.follow_topics(serving, &mut round, image)?;
         self.look_at_timers(serving);
         self.take_calls(serving, &mut round)?;
@@ -271,7 +283,7 @@ impl ShardTask {
             () = self.shared.stopping.wait() => Wake::Over,
             _ = &mut *over => Wake::Over,
             changed = registry.changed() => if changed.is_ok() { Wake::Topics } else { Wake::Over },
-            count = serving.calls.recv_many(&mut serving.taken, ROUND_CALLS_MAX) => {
+            count = serving.calls.recv_many(&mut serving.taken, TAKEN_CALLS_MAX) => {
                 if count > 0 { Wake::Calls } else { Wake::Over }
             }
             () = &mut tick, if due.is_some() => Wake::Tick,
@@ -346,7 +358,14 @@ impl ShardTask {
                 client_host: call.client_host,
                 request: call.request,
             };
-            self.decide(serving, round, |shard, env, out| shard.call(call, env, out))?;
+            let decided = self.decide(serving, round, |shard, env, out| shard.call(call, env, out));
+            if decided.is_err()
+                && let Some(waiting) = serving.waiting.remove(&ticket)
+            {
+                // Whoever else waits may come again; this call would do the same once more.
+                let _ = waiting.send(Err(ErrorCode::UnknownServerError));
+            }
+            decided?;
         }
         Ok(())
     }
@@ -377,12 +396,10 @@ impl ShardTask {
         let partition = self.index.0;
         tracing::warn!(partition, error = %Chain(error),
             "records of groups are not written: their coordinator starts anew");
-        self.shared.groups.close(self.index, Some(sender), error.code());
-        dismiss(serving, error.code());
-        match error.code() {
-            ErrorCode::NotCoordinator => End::Over,
-            _ => End::Failed,
-        }
+        let (who_waits, who_comes) = error.codes();
+        self.shared.groups.close(self.index, Some(sender), who_comes);
+        dismiss(serving, who_waits);
+        if error.is_end() { End::Over } else { End::Failed }
     }
 }
 

@@ -105,6 +105,68 @@ fn a_heartbeat_is_good_while_the_coordinator_loads() {
     .unwrap();
 }
 
+/// Consumers before 3.9 give up on COORDINATOR_NOT_AVAILABLE there.
+#[test]
+fn who_asks_for_offsets_looks_for_the_coordinator_again() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|runtime| async move {
+        let one = [("offsets.topic.num.partitions", "1")];
+        let (broker, mut wire) = start(&runtime, dir.path(), &one).await;
+        broker.shared.groups.refuse(PartitionIndex(0), ErrorCode::CoordinatorNotAvailable);
+        let request = m::OffsetFetchRequest { group_id: GROUP, ..Default::default() };
+        let answer = call(&mut *wire, 7, &request).await.unwrap();
+        assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::NotCoordinator);
+        broker.stop().await;
+    })
+    .unwrap();
+}
+
+/// Records with a long name, so many that no batch holds them: the call fails, and nobody else's.
+#[test]
+fn a_call_that_does_not_fit_into_the_log_fails_alone() {
+    const MEMBERS: usize = 20;
+    let dir = tempfile::tempdir().unwrap();
+    runtime_tokio::run(|runtime| async move {
+        let small =
+            [("offsets.topic.num.partitions", "1"), ("offsets.topic.segment.bytes", "1048576")];
+        let (broker, mut wire) = start(&runtime, dir.path(), &small).await;
+        join(&mut *wire).await;
+        let group_id = StrBytes::from("g".repeat(30_000));
+        let member = |number: usize| StrBytes::from(format!("m{number}"));
+        for number in 0..MEMBERS {
+            let heartbeat = m::ConsumerGroupHeartbeatRequest {
+                group_id: group_id.clone(),
+                member_id: member(number),
+                rebalance_timeout_ms: 60_000,
+                subscribed_topic_names: Some(vec![ORDERS]),
+                topic_partitions: Some(Vec::new()),
+                ..Default::default()
+            };
+            assert_eq!(call(&mut *wire, 1, &heartbeat).await.unwrap().error_code, 0);
+        }
+        let leaver = |number| m::leave_group_request::MemberIdentity {
+            member_id: member(number),
+            ..Default::default()
+        };
+        let all = m::LeaveGroupRequest {
+            group_id: group_id.clone(),
+            members: (0..MEMBERS).map(leaver).collect(),
+            ..Default::default()
+        };
+        let one = m::LeaveGroupRequest { members: vec![leaver(0)], ..all.clone() };
+        let left = call(&mut *wire, 5, &all).await.unwrap();
+        assert_eq!(ErrorCode::from_code(left.error_code), ErrorCode::UnknownServerError);
+        // Others are told to come again.
+        assert_eq!(list(&mut *wire, &[]).await.0, ErrorCode::CoordinatorLoadInProgress);
+        while list(&mut *wire, &[]).await.0 != ErrorCode::None {}
+        assert_eq!(list(&mut *wire, &[]).await.1.len(), 2);
+        let left = call(&mut *wire, 5, &one).await.unwrap();
+        assert_eq!((left.error_code, left.members[0].error_code), (0, 0));
+        broker.stop().await;
+    })
+    .unwrap();
+}
+
 #[test]
 fn groups_are_listed_by_those_who_coordinate_them() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,6 +24,10 @@ use crate::timers::Timer;
 /// long have gone.
 const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// So many ids of a group are given out and not used yet: who asks for an id and never comes with it
+/// costs memory until its session would be over.
+const PENDING_JOINS_MAX: usize = 10_000;
+
 impl Shard {
     pub(crate) fn join_group(
         &mut self,
@@ -162,6 +166,10 @@ impl Shard {
                 return self.replace_static_member(id, &old, member, from, request, env, out);
             }
         } else if from.api_version >= 4 {
+            if PENDING_JOINS_MAX <= group.pending_joins.len() {
+                let error = ErrorCode::GroupMaxSizeReached;
+                return answer_join_error(from.waiting(), &StrBytes::new(), error, out);
+            }
             // A client that gives up on its first JoinGroup would leave a member behind every time:
             // it first learns its id (KIP-394).
             group.pending_joins.insert(member.clone());

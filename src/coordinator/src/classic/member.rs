@@ -18,7 +18,7 @@ pub(crate) struct MemberProtocol {
 }
 
 /// More than what a member's part of a record has beside its texts and bytes.
-const MEMBER_RECORD_BYTES: usize = 64;
+pub(crate) const MEMBER_RECORD_BYTES: usize = 64;
 
 /// A call that is answered later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use std::time::Duration;
 use protocol::{ErrorCode, StrBytes};
 
 pub(crate) use group::{CONSUMER, ClassicGroup, ClassicState, common_names};
-pub(crate) use member::{ClassicMember, MemberProtocol};
+pub(crate) use member::{ClassicMember, MEMBER_RECORD_BYTES, MemberProtocol};
 use rebalance::{answer_join_error, answer_sync_error};
 
 use crate::group::Group;

@@ -49,6 +49,7 @@ impl Shard {
         let groups = self.groups.iter().filter(|(_, group)| is_classic(group));
         let ids: Vec<_> = groups.map(|(id, _)| id.clone()).collect();
         for id in ids {
+            out.seam();
             self.set_sessions(&id, env);
             let size = self.classic(&id).map_or(0, |group| group.members.len());
             if self.config.classic_group_size_max < size {

@@ -89,7 +89,7 @@ impl Shard {
         let group = self.consumer_group(&group_id);
         let group = group.ok_or_else(|| refused(ErrorCode::UnknownMemberId))?;
         let size_max = self.config.consumer_group_size_max;
-        if group.members().len() >= size_max && group.member(&own_id).is_none() {
+        if !group.has_room(&own_id, request.group_instance_id.as_ref(), size_max) {
             return Err(refused(ErrorCode::GroupMaxSizeReached));
         }
         if !group.supports_classic(request) {
@@ -331,7 +331,8 @@ impl Shard {
         self.timers.set(timer, env.now + from_ms(caller.metadata().session_timeout_ms));
     }
 
-    /// LeaveGroup for members of a consumer group: those who are classic leave, others are not known.
+    /// LeaveGroup for members of a consumer group, whichever protocol they speak: consumer-protocol
+    /// members leave by a heartbeat, so it is an admin who asks.
     pub(crate) fn leave_consumer_group(
         &mut self,
         from: Caller,
@@ -342,16 +343,16 @@ impl Shard {
         let mut leavers: Vec<StrBytes> = Vec::new();
         let mut members = Vec::with_capacity(request.members.len());
         for identity in &request.members {
-            let found = self.find_classic_leaver(&request.group_id, identity);
+            let found = self.find_named(&request.group_id, identity);
             let error_code = found.as_ref().err().map_or(0, |error| error.code());
-            let member_id = found.clone().unwrap_or_else(|_| identity.member_id.clone());
             if let Ok(id) = found
                 && !leavers.contains(&id)
             {
                 leavers.push(id);
             }
             members.push(MemberResponse {
-                member_id,
+                // What was asked for: whoever named an instance id alone looks for it so.
+                member_id: identity.member_id.clone(),
                 group_instance_id: identity.group_instance_id.clone(),
                 error_code,
                 ..Default::default()
@@ -372,7 +373,7 @@ impl Shard {
         out.answer(from.ticket, Response::LeaveGroup(response));
     }
 
-    fn find_classic_leaver(
+    fn find_named(
         &self,
         group_id: &StrBytes,
         identity: &MemberIdentity,
@@ -383,13 +384,13 @@ impl Shard {
             None => group.entry(asked),
             Some(instance) => group.static_member(instance),
         };
-        let (id, member) = found.ok_or(ErrorCode::UnknownMemberId)?;
+        let (id, _) = found.ok_or(ErrorCode::UnknownMemberId)?;
         // Admins name static members by their instance ids alone (KIP-345).
         let is_by_instance = identity.group_instance_id.is_some() && asked.is_empty();
         if id != asked && !is_by_instance {
             return Err(ErrorCode::FencedInstanceId);
         }
-        if member.is_classic() { Ok(id.clone()) } else { Err(ErrorCode::UnknownMemberId) }
+        Ok(id.clone())
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{FastMap, Instant, Timestamp, TopicId};
 use protocol::StrBytes;
+use protocol::messages::consumer_group_member_metadata_value::ClassicMemberMetadata;
 
 use crate::cluster::{Cluster, Topic};
 use crate::config::Config;
@@ -88,6 +89,14 @@ impl ConsumerGroup {
     /// The member that has this instance id now.
     pub(super) fn static_member(&self, instance: &str) -> Option<(&StrBytes, &Member)> {
         self.members.get_key_value(self.statics.get(instance)?)
+    }
+
+    /// Whether a member with this id, or this instance id, finds room where `size_max` are allowed: who
+    /// is there already does, and so does a static member that comes back under another id.
+    pub(super) fn has_room(&self, id: &str, instance: Option<&StrBytes>, size_max: usize) -> bool {
+        self.members.len() < size_max
+            || self.members.contains_key(id)
+            || instance.is_some_and(|instance| self.static_member(instance).is_some())
     }
 
     pub(super) fn classic_count(&self) -> usize {
@@ -215,8 +224,8 @@ impl ConsumerGroup {
         }
         if let Some(classic) = &subscription.classic {
             self.classic_count += 1;
-            for protocol in &classic.supported_protocols {
-                *self.protocol_uses.entry(protocol.name.clone()).or_default() += 1;
+            for protocol in distinct_names(classic) {
+                *self.protocol_uses.entry(protocol.clone()).or_default() += 1;
             }
         }
     }
@@ -239,8 +248,8 @@ impl ConsumerGroup {
         }
         if let Some(classic) = &subscription.classic {
             self.classic_count -= 1;
-            for protocol in &classic.supported_protocols {
-                count_down(&mut self.protocol_uses, &protocol.name);
+            for protocol in distinct_names(classic) {
+                count_down(&mut self.protocol_uses, protocol);
             }
         }
     }
@@ -271,6 +280,11 @@ impl ConsumerGroup {
         let classic = self.members.values().filter(|member| member.is_classic()).count();
         assert_eq!(classic, self.classic_count, "classic members were miscounted");
     }
+}
+
+/// A protocol that a member names twice is one.
+fn distinct_names(classic: &ClassicMemberMetadata) -> BTreeSet<&StrBytes> {
+    classic.supported_protocols.iter().map(|protocol| &protocol.name).collect()
 }
 
 fn count_down(uses: &mut BTreeMap<StrBytes, usize>, name: &StrBytes) {

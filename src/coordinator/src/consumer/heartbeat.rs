@@ -264,10 +264,11 @@ fn asks_for_change(old: &Subscription, from: &Caller, request: &Request) -> bool
 }
 
 fn refuse_full(group: &ConsumerGroup, request: &Request, size_max: usize) -> Result<(), Refusal> {
-    if group.members().len() >= size_max && group.member(&request.member_id).is_none() {
-        return Err(Refusal::group_full(size_max));
+    if group.has_room(&request.member_id, request.instance_id.as_ref(), size_max) {
+        Ok(())
+    } else {
+        Err(Refusal::group_full(size_max))
     }
-    Ok(())
 }
 
 fn dynamic_seat(

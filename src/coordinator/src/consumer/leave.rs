@@ -199,6 +199,7 @@ impl Shard {
             ids.push(group_id.clone());
         }
         for group_id in &ids {
+            out.seam();
             self.take_away_old_record(group_id, out);
             if self.consumer_group(group_id).is_some_and(|group| !group.is_empty()) {
                 let reason = self.look_at_names(group_id, env, out);
@@ -233,6 +234,7 @@ impl Shard {
             }
         }
         for (id, reads_one, may_match) in concerned {
+            out.seam();
             let reason = if may_match { self.look_at_names(&id, env, out) } else { None };
             if reads_one || reason.is_some() {
                 self.look_at_topics(&id, reason, env, out);

@@ -11,7 +11,9 @@ use protocol::messages as m;
 use protocol::messages::consumer_group_member_metadata_value as metadata;
 use protocol::{ErrorCode, StrBytes};
 
-use crate::classic::{ClassicGroup, ClassicMember, MemberProtocol, common_names};
+use crate::classic::{
+    ClassicGroup, ClassicMember, MEMBER_RECORD_BYTES, MemberProtocol, common_names,
+};
 use crate::cluster::Cluster;
 use crate::group::Group;
 use crate::record::Record;
@@ -25,6 +27,9 @@ use super::member::{Current, Member, MemberState, Subscription};
 use super::partitions::{Owned, Partitions};
 use super::refusal::{Refusal, from_ms, to_ms};
 use super::{embedded, records};
+
+/// More than a topic and its name take in an assignment, beside its partitions.
+const TOPIC_BYTES: usize = 256 + 16;
 
 impl Shard {
     /// A consumer-protocol member joins a classic group.
@@ -47,8 +52,14 @@ impl Shard {
         };
         let size_max = self.config.consumer_group_size_max;
         let known = consumer.member(&joiner.member_id).is_some();
-        if consumer.members().len() >= size_max && !known {
+        if !consumer.has_room(&joiner.member_id, joiner.instance_id.as_ref(), size_max) {
             return Err(Refusal::group_full(size_max));
+        }
+        let birth = consumer.birth_records(group_id, env.cluster);
+        let bytes = encoded_bytes(&birth);
+        if self.config.member_bytes_max() < bytes {
+            let why = format!("its members take {bytes} bytes, which its log has no room for");
+            return Err(cannot_upgrade(group_id, &why));
         }
         // They will rejoin, and find the consumer group.
         self.refuse_waiting_classic_members(group_id, ErrorCode::RebalanceInProgress, out);
@@ -57,7 +68,7 @@ impl Shard {
             value: None,
         };
         self.write(end, out);
-        for record in consumer.birth_records(group_id, env.cluster) {
+        for record in birth {
             self.write(record, out);
         }
         for (id, member) in consumer.members() {
@@ -102,6 +113,7 @@ impl Shard {
             && classic_rest == rest
             && self.config.migration_policy.may_downgrade()
             && rest <= self.config.classic_group_size_max
+            && group.classic_bytes_max() <= self.config.member_bytes_max()
     }
 
     /// Whether a classic member takes the seat of the last consumer-protocol member.
@@ -114,6 +126,7 @@ impl Shard {
             && group.classic_count() + 1 == group.members().len()
             && self.config.migration_policy.may_downgrade()
             && group.members().len() <= self.config.classic_group_size_max
+            && group.classic_bytes_max() <= self.config.member_bytes_max()
     }
 
     /// Makes the group, without some members, a classic one. The others keep what they shall own; with
@@ -141,6 +154,12 @@ impl Shard {
         self.write(classic.to_record(group_id), out);
         self.start_classic_group(group_id, reason, env, out);
     }
+}
+
+/// How much room records take.
+fn encoded_bytes(records: &[Record]) -> usize {
+    let encoded = records.iter().filter_map(|record| record.encode().ok());
+    encoded.map(|(key, value)| key.len() + value.map_or(0, |value| value.len())).sum()
 }
 
 fn cannot_upgrade(group_id: &str, why: &str) -> Refusal {
@@ -272,6 +291,22 @@ impl ConsumerGroup {
             }
             self.set_current(id, current);
         }
+    }
+
+    /// At most so many bytes are the record of the classic group that this one would become.
+    fn classic_bytes_max(&self) -> usize {
+        let length = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
+        let subscriptions = self.members().iter().map(|(id, member)| {
+            let known = &member.subscription;
+            let protocols = known.classic.iter().flat_map(|classic| &classic.supported_protocols);
+            let protocols = protocols.map(|protocol| protocol.metadata.len());
+            let texts = id.len() + known.client_id.len() + known.client_host.len();
+            let texts = texts + length(&known.instance_id);
+            MEMBER_RECORD_BYTES + texts + protocols.max().unwrap_or(0)
+        });
+        let assignments = self.target.values().flat_map(Partitions::values);
+        let assignments = assignments.map(|partitions| TOPIC_BYTES + 4 * partitions.len());
+        subscriptions.sum::<usize>() + assignments.sum::<usize>()
     }
 
     /// The classic group of all members but the leavers; all of them have to be classic.

@@ -43,6 +43,7 @@ use crate::record::Record;
 use crate::shard::Shard;
 
 pub(crate) use group::ConsumerGroup;
+pub(crate) use refusal::Refusal;
 
 /// The first version of OffsetCommit that knows of member epochs.
 const COMMIT_VERSION_MIN: i16 = 9;

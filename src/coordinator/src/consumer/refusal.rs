@@ -5,16 +5,27 @@ use std::time::Duration;
 use protocol::messages::ConsumerGroupHeartbeatResponse;
 use protocol::{ErrorCode, StrBytes};
 
+/// Messages are at most so long.
+const MESSAGE_BYTES_MAX: usize = 1000;
+
 /// An error for a member, with the text that Kafka sends where it sends one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) code: ErrorCode,
     pub(super) message: String,
 }
 
 impl Refusal {
-    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into() }
+    /// The message is cut where it is longer than anybody reads: it may repeat what a client sent,
+    /// and has to fit into the answer.
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
+        let mut message = message.into();
+        if MESSAGE_BYTES_MAX < message.len() {
+            let end = (0..=MESSAGE_BYTES_MAX).rfind(|end| message.is_char_boundary(*end));
+            message.truncate(end.unwrap_or(0));
+            message.push('…');
+        }
+        Refusal { code, message }
     }
 
     pub(super) fn group_not_found(group: &str) -> Refusal {
@@ -67,7 +78,7 @@ impl Refusal {
     }
 
     /// As a heartbeat's answer.
-    pub(super) fn into_heartbeat_response(self) -> ConsumerGroupHeartbeatResponse {
+    pub(crate) fn into_heartbeat_response(self) -> ConsumerGroupHeartbeatResponse {
         ConsumerGroupHeartbeatResponse {
             error_code: self.code.code(),
             error_message: Some(StrBytes::from(self.message)),

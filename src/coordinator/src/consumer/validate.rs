@@ -6,6 +6,9 @@ use protocol::messages::ConsumerGroupHeartbeatRequest;
 use super::member::{EPOCH_AWAY, EPOCH_LEAVING};
 use super::refusal::Refusal;
 
+/// Ids of members are in every record about them. Clients that make their own have 22 characters.
+const ID_BYTES_MAX: usize = 1000;
+
 /// Checks what needs no group to be checked.
 ///
 /// # Errors
@@ -24,6 +27,8 @@ pub(super) fn check(
     refuse_blank(Some(&request.group_id), "GroupId can't be empty.")?;
     refuse_blank(request.instance_id.as_deref(), "InstanceId can't be empty.")?;
     refuse_blank(request.rack_id.as_deref(), "RackId can't be empty.")?;
+    refuse_long(Some(&request.member_id), "MemberId")?;
+    refuse_long(request.instance_id.as_deref(), "InstanceId")?;
     match request.member_epoch {
         0 => check_join(request)?,
         EPOCH_AWAY if request.instance_id.is_none() => {
@@ -63,6 +68,13 @@ fn refuse_blank(text: Option<&str>, message: &str) -> Result<(), Refusal> {
     match text {
         Some(text) if text.trim().is_empty() => Err(invalid(message)),
         _ => Ok(()),
+    }
+}
+
+fn refuse_long(id: Option<&str>, what: &str) -> Result<(), Refusal> {
+    match id.map_or(0, str::len) {
+        ..=ID_BYTES_MAX => Ok(()),
+        bytes => Err(invalid(&format!("{what} has {bytes} bytes; {ID_BYTES_MAX} are allowed."))),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::record::Record;
 use crate::shard::{Env, Output, Shard};
 use crate::timers::Timer;
 
-/// How many tombstones one run gives out; they go to the log as one batch.
+/// How many tombstones one run gives out.
 const TOMBSTONES_MAX: usize = 10_000;
 
 /// When the next run is if there were more.
@@ -39,6 +39,7 @@ impl Shard {
             }
             if 0 < room && self.is_group_useless(&id) {
                 self.write_group_tombstones(&id, out);
+                out.seam();
             }
         }
         if TOMBSTONES_MAX <= out.records.len() - before {

@@ -5,8 +5,8 @@
 //! A change is made by replaying the record that says it ([`Shard::write`]), so that a coordinator that
 //! lived through it and one that loads it from the log are in the same state.
 //!
-//! Whoever runs a shard appends the records of a call as one batch, unless they are offsets, which stand
-//! for themselves, and sends the answers when they are committed.
+//! Whoever runs a shard appends the records of a call as one batch, divided at most where
+//! [`Output::parts`] says, and sends the answers when they are committed.
 //! When that goes wrong, the shard is dropped, its callers are told so, and a new one is loaded.
 //!
 //! Start at [`Shard::call`].
@@ -44,13 +44,41 @@ pub struct Env<'a> {
 /// What is to be done.
 #[derive(Debug, Default, PartialEq)]
 pub struct Output {
-    /// To append, all or none; offsets alone may be divided.
+    /// To append; [`Output::parts`] says what belongs together.
     pub records: Vec<Record>,
     /// To send once the records, and all that were given out before, are committed.
     pub answers: Vec<Answer>,
+    /// Where records end that have nothing to do with those behind them.
+    pub seams: Vec<usize>,
 }
 
 impl Output {
+    /// Records that are in the log together or not at all. Offsets stand for themselves: a group that
+    /// is deleted may lose some of its offsets before the rest and itself.
+    pub fn parts(&self) -> impl Iterator<Item = &[Record]> {
+        let mut rest = self.records.as_slice();
+        let mut begun = 0;
+        let mut seams = self.seams.iter();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let mut length = 1;
+            if !matches!(rest[0], Record::OffsetCommit { .. }) {
+                let end = seams.find(|seam| begun < **seam).copied();
+                length = end.map_or(rest.len(), |end| end - begun);
+            }
+            let (part, behind) = rest.split_at(length);
+            (rest, begun) = (behind, begun + length);
+            Some(part)
+        })
+    }
+
+    /// What comes from here on has nothing to do with what is there.
+    pub(crate) fn seam(&mut self) {
+        self.seams.push(self.records.len());
+    }
+
     /// Answers a call.
     pub(crate) fn answer(&mut self, ticket: Ticket, response: Response) {
         self.answers.push(Answer { ticket, response });
@@ -107,6 +135,9 @@ impl Shard {
     pub fn call(&mut self, call: Call, env: &mut Env<'_>, out: &mut Output) {
         let Call { ticket, api_version, client_id, client_host, request } = call;
         let from = Caller { ticket, api_version, client_id, client_host };
+        if let Some(bytes) = request.is_too_large(&self.config) {
+            return self.refuse_as_too_large(from, &request, bytes, out);
+        }
         match request {
             Request::JoinGroup(request) => self.join_group(from, request, env, out),
             Request::SyncGroup(request) => self.sync_group(from, request, env, out),
@@ -140,6 +171,7 @@ impl Shard {
     pub fn tick(&mut self, env: &mut Env<'_>, out: &mut Output) {
         while let Some(timer) = self.timers.pop_due(env.now) {
             self.on_timer(timer, env, out);
+            out.seam();
         }
         self.assert_invariants();
     }
@@ -178,6 +210,14 @@ impl Shard {
         self.forget_offsets_of_changed_topics(changes, env, out);
         self.on_topics_of_consumer_groups_changed(changes, env, out);
         self.assert_invariants();
+    }
+
+    /// The log's segments are of another size now: so many bytes may a record have.
+    pub fn limit_records(&mut self, record_bytes_max: usize) {
+        if self.config.record_bytes_max != record_bytes_max {
+            let config = Config { record_bytes_max, ..(*self.config).clone() };
+            self.config = Arc::new(config);
+        }
     }
 
     /// Gives a record out and takes it in.

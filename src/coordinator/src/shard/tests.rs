@@ -14,6 +14,7 @@ use crate::call::Response;
 use crate::config::Config;
 use crate::record::Record;
 use crate::script::World;
+use crate::shard::Output;
 
 /// Two dynamic members, and three processes for two static ones.
 const CLIENTS: [&str; 5] = ["a", "b", "s instance=i", "r instance=i", "k instance=j"];
@@ -114,4 +115,22 @@ proptest! {
         let group = world.shard.classic("g");
         prop_assert!(group.is_none_or(|group| group.members.is_empty()));
     }
+}
+
+#[test]
+fn offsets_stand_for_themselves_and_groups_are_whole() {
+    let offset = || Record::OffsetCommit { key: m::OffsetCommitKey::default(), value: None };
+    let group = || Record::GroupMetadata { key: m::GroupMetadataKey::default(), value: None };
+    let mut out = Output::default();
+    let lengths = |out: &Output| out.parts().map(<[Record]>::len).collect::<Vec<_>>();
+    assert_eq!(lengths(&out), [] as [usize; 0]);
+    out.seam();
+    out.records.extend([offset(), offset(), group(), group()]);
+    out.seam();
+    out.seam();
+    out.records.extend([group(), offset(), group()]);
+    assert_eq!(lengths(&out), [1, 1, 2, 3]);
+    out.seam();
+    out.records.push(offset());
+    assert_eq!(lengths(&out), [1, 1, 2, 3, 1]);
 }

@@ -42,7 +42,7 @@ pub(crate) enum GroupCommand {
         #[arg(short, long = "topic", required = true, value_name = "TOPIC[:PARTITIONS]")]
         topics: Vec<Scope>,
     },
-    /// Remove members from a classic group; they join again if they live
+    /// Remove members from a group; they join again if they live
     RemoveMember {
         /// The group
         group: String,

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use expect_test::expect;
 use protocol::StrBytes;
 
 use crate::classic::{ClassicGroup, ClassicMember, ClassicState, MemberProtocol};
+use crate::config::Config;
+use crate::script::check_with;
 
 /// Tables of so many names are made in a second; searching lists of them would take hours, and the test
 /// would not end.
@@ -51,4 +54,20 @@ fn a_name_that_a_member_has_twice_counts_once() {
     group.add(StrBytes::from_static("b"), names(&["q", "q", "r"]), &consumer);
     group.add(StrBytes::from_static("c"), names(&["r", "q", "p"]), &consumer);
     assert_eq!(group.select_protocol().as_deref(), Some("q"));
+}
+
+#[test]
+fn a_subscription_that_the_log_has_no_room_for_is_refused() {
+    let config = Config { record_bytes_max: 400, ..Config::default() };
+    // `range` is five bytes more.
+    let fits = "x".repeat(95);
+    check_with(
+        config,
+        &format!("a joins metadata={fits}, b joins metadata={fits}x"),
+        expect![[r#"
+        0s log: g generation 0
+        0s a: join: MEMBER_ID_REQUIRED for a
+        0s b: join: INVALID_REQUEST
+    "#]],
+    );
 }

@@ -66,7 +66,7 @@ pub(super) fn try_join(world: &mut World, request: m::JoinGroupRequest) -> m::Jo
     response.clone()
 }
 
-fn join(world: &mut World, request: m::JoinGroupRequest) -> String {
+pub(super) fn join(world: &mut World, request: m::JoinGroupRequest) -> String {
     let response = try_join(world, request);
     match response.error_code {
         0 => format!("joined {} in {}\n", response.member_id, response.generation_id),
@@ -319,9 +319,16 @@ fn classic_requests_that_are_refused() {
         request.protocols[0].name = StrBytes::from_static("sticky");
         request
     });
+    // Twice the same is no other.
+    all += &join(&mut world, {
+        let mut request = join_request("k", None, &[]);
+        request.protocols.push(request.protocols[0].clone());
+        request
+    });
+    all += &join(&mut world, join_request("l", None, &[]));
     all += &heartbeat(&mut world, "k", 1);
     all += &sync(&mut world, "k", 1);
-    all += &leave(&mut world, &[("a", None), ("x", None), ("k", Some("i")), ("", Some("j"))]);
+    all += &leave(&mut world, &[("x", None), ("k", Some("i")), ("", Some("j"))]);
     expect![[r#"
         a joins t: epoch 2 [t0 t1]
         a:i joins t: epoch 2 [t0 t1]
@@ -336,9 +343,36 @@ fn classic_requests_that_are_refused() {
         beat UNKNOWN_MEMBER_ID
         joined k in 3
         INCONSISTENT_GROUP_PROTOCOL l
+        joined k in 3
+        joined l in 4
         beat ILLEGAL_GENERATION
         ILLEGAL_GENERATION
-        a UNKNOWN_MEMBER_ID, x UNKNOWN_MEMBER_ID, k FENCED_INSTANCE_ID,  UNKNOWN_MEMBER_ID
+        x UNKNOWN_MEMBER_ID, k FENCED_INSTANCE_ID,  UNKNOWN_MEMBER_ID
+    "#]]
+    .assert_eq(&all);
+}
+
+/// By an admin (`Admin.removeMembersFromConsumerGroup`), of either kind.
+#[test]
+fn members_are_removed() {
+    let mut world = World::new();
+    let mut all = world.run("topic t 3; a joins t; b:i joins t; c:j joins t");
+    all += &join(&mut world, join_request("k", None, &[]));
+    all += &leave(&mut world, &[("a", None), ("", Some("i")), ("x", Some("j"))]);
+    all += &world.run("show; a beats; b beats; c beats");
+    all += &leave(&mut world, &[("", Some("j"))]);
+    assert!(world.group().is_none(), "only a classic member is left");
+    expect![[r#"
+        a joins t: epoch 2 [t0 t1 t2]
+        b:i joins t: epoch 3 []
+        c:j joins t: epoch 4 []
+        joined k in 5
+        a NONE,  NONE, x FENCED_INSTANCE_ID
+        show: Assigning 6/5 because member a and 1 others left; c@4 Unreleased []; k@5 Stable []
+        a beats: UNKNOWN_MEMBER_ID: Member a is not a member of group g.
+        b beats: UNKNOWN_MEMBER_ID: Instance id i is unknown.
+        c beats: epoch 6 [t0 t1]
+         NONE
     "#]]
     .assert_eq(&all);
 }
@@ -366,7 +400,7 @@ fn a_static_member_comes_back_as_a_classic_one_and_leaves() {
         b beats: FENCED_INSTANCE_ID: Static member b with instance id i was fenced by member AQEBAQEBQQGBAQEBAQEBAQ.
         joined AgICAgICQgKCAgICAgICAg in 3
         show: Stable 3/3 because member b joined; AgICAgICQgKCAgICAgICAg@3 Stable [t1]; a@3 Stable [t0]
-        AgICAgICQgKCAgICAgICAg NONE
+         NONE
         show: Assigning 4/3 because member AgICAgICQgKCAgICAgICAg left; a@3 Stable [t0]
     "#]].assert_eq(&all);
 }

@@ -4,8 +4,10 @@ use expect_test::expect;
 use protocol::messages::ConsumerGroupHeartbeatRequest as Request;
 use protocol::{ErrorCode, StrBytes};
 
+use super::classic::{join, join_request};
 use super::world::World;
 use crate::Config;
+use crate::consumer::Refusal;
 
 fn refusal(world: &mut World, change: impl FnOnce(&mut Request)) -> String {
     let mut request = Request {
@@ -115,6 +117,39 @@ fn a_full_group_takes_nobody() {
         a joins t: GROUP_MAX_SIZE_REACHED: The consumer group has reached its maximum capacity of 0 members.
         show: no group
     "#]].assert_eq(&world.run("a joins t; show"));
+}
+
+#[test]
+fn a_static_member_comes_back_to_a_full_group() {
+    let mut world = World::with(Config { consumer_group_size_max: 1, ..Default::default() });
+    let mut all = world.run("topic t 1; a:i joins t; a pauses; b:i joins t; c:j joins t; b pauses");
+    all += &join(&mut world, join_request("", Some("i"), &[]));
+    expect![[r#"
+        a:i joins t: epoch 2 [t0]
+        a pauses: epoch -2
+        b:i joins t: epoch 2 [t0]
+        c:j joins t: GROUP_MAX_SIZE_REACHED: The consumer group has reached its maximum capacity of 1 members.
+        b pauses: epoch -2
+        joined AQEBAQEBQQGBAQEBAQEBAQ in 2
+    "#]].assert_eq(&all);
+}
+
+#[test]
+fn a_subscription_that_the_log_has_no_room_for_is_refused() {
+    let mut world = World::with(Config { record_bytes_max: 400, ..Default::default() });
+    let fits = "x".repeat(100);
+    expect![[r#"
+        a joins xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: epoch 2 []
+        b joins xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxy: INVALID_REQUEST: The subscription is 101 bytes long; 100 are allowed, a quarter of segment.bytes of __consumer_offsets.
+        a reads /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxy/: INVALID_REQUEST: The subscription is 101 bytes long; 100 are allowed, a quarter of segment.bytes of __consumer_offsets.
+    "#]].assert_eq(&world.run(&format!("a joins {fits}; b joins {fits}y; a reads /{fits}y/")));
+}
+
+#[test]
+fn a_message_that_repeats_what_a_client_sent_is_cut() {
+    let refusal = Refusal::unknown_member(&"ä".repeat(20_000), "g");
+    let message = refusal.into_heartbeat_response().error_message.unwrap();
+    assert!(message.len() < 1010 && message.ends_with("ä…"), "{message}");
 }
 
 #[test]

@@ -221,6 +221,32 @@ fn groups_that_may_not_change_do_not() {
     "#]].assert_eq(&world.told("a joins t", &id));
 }
 
+/// In one batch, so it has to fit into one.
+#[test]
+fn a_group_that_the_log_has_no_room_for_keeps_its_protocol() {
+    let mut world = World::with(Config { record_bytes_max: 4 * 250, ..Default::default() });
+    world.run("topic t 2");
+    let id = world.classic_group(&[0, 1]);
+    let mut all = world.told("a joins t", &id);
+    all += &world.classic_state();
+    expect![[r#"
+        a joins t: GROUP_ID_NOT_FOUND: Cannot upgrade classic group g to consumer group because its members take 344 bytes, which its log has no room for.
+        Stable 1 with 1 because member client-01010101-0101-4101-8101-010101010101 joined"#]].assert_eq(&all);
+
+    let mut world = World::new();
+    world.run("topic t 2");
+    let id = world.classic_group(&[0, 1]);
+    let mut all = world.told("a joins t", &id);
+    world.shard.limit_records(4 * 250);
+    all += &world.told("a leaves; show", &id);
+    expect![[r#"
+        a joins t: epoch 2 []
+        a leaves: epoch -1
+        show: Assigning 3/2 because member a left; k@1 Stable [t0 t1]
+    "#]]
+    .assert_eq(&all);
+}
+
 #[test]
 fn a_static_member_that_is_replaced_by_a_classic_one_takes_the_group_with_it() {
     let mut world = World::new();
