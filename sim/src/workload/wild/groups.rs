@@ -36,6 +36,9 @@ const FETCH_VERSION: i16 = 9;
 /// `offset.metadata.max.bytes` is 4096.
 const METADATA_BYTES: usize = 5_000;
 const SESSION_MS: i32 = 2_000;
+/// A name that many records, which belong together, do not fit into a batch with; ten of them are more
+/// than a quarter of the smallest segment.
+const LONG_NAME_BYTES: usize = 30_000;
 
 /// Nobody is a member of this id: the group knows another, or none, or is none.
 const STRANGER: &[ErrorCode] = &[
@@ -50,7 +53,10 @@ impl Act {
         let Some(mut wire) = Wire::connect(&mut self.seat).await else { return };
         let groups: Vec<String> = self.seat.work.scenario.groups.keys().cloned().collect();
         if groups.is_empty() || self.seat.dice.one_in(4) {
-            return self.own_group(&mut wire).await;
+            return match self.seat.dice.range(0, 4) {
+                0 => self.large_group(&mut wire).await,
+                _ => self.own_group(&mut wire).await,
+            };
         }
         let group = StrBytes::from(self.seat.dice.pick(&groups).as_str());
         // Several at once, on one connection: a stranger may be insistent.
@@ -329,6 +335,48 @@ impl Act {
             }
         }
         self.own_end(wire, &me).await;
+    }
+
+    /// A group whose records are long: what does not fit into the log is refused to who asks for it,
+    /// and nobody else.
+    async fn large_group(&mut self, wire: &mut Wire) {
+        let Some(partition) = self.partition(|_, _| true) else { return };
+        let name = format!("large-{}-{}", self.number, "g".repeat(LONG_NAME_BYTES));
+        self.begin(format!("the life of large-{}", self.number));
+        let member = |number: u64| StrBytes::from(format!("member-{number}"));
+        let mut request = m::ConsumerGroupHeartbeatRequest {
+            group_id: StrBytes::from(name),
+            member_id: member(0),
+            rebalance_timeout_ms: SESSION_MS,
+            subscribed_topic_names: Some(vec![StrBytes::from("t".repeat(LONG_NAME_BYTES)); 10]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let code = |response: &m::ConsumerGroupHeartbeatResponse| vec![response.error_code];
+        let refused = [ErrorCode::InvalidRequest];
+        self.expect(wire, (&request, 1), code, &refused).await;
+        request.subscribed_topic_names = Some(vec![StrBytes::from(&*partition.topic)]);
+        let mut members = Vec::new();
+        for number in 0..self.seat.dice.range(1, 20) {
+            request.member_id = member(number);
+            if self.expect(wire, (&request, 1), code, &[ErrorCode::None]).await.is_none() {
+                return;
+            }
+            let member_id = request.member_id.clone();
+            members.push(MemberIdentity { member_id, ..Default::default() });
+        }
+        let leave = m::LeaveGroupRequest {
+            group_id: request.group_id.clone(),
+            members,
+            ..Default::default()
+        };
+        let codes = |response: &m::LeaveGroupResponse| match response.error_code {
+            0 => response.members.iter().map(|member| member.error_code).collect(),
+            code => vec![code],
+        };
+        // All go together or nobody does.
+        let fits = [STRANGER, &[ErrorCode::None, ErrorCode::UnknownServerError]].concat();
+        self.expect(wire, (&leave, LEAVE_VERSION), codes, &fits).await;
     }
 
     async fn own_sync(&mut self, wire: &mut Wire, me: &Own) {
