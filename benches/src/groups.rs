@@ -20,7 +20,7 @@ use tests::matrix::clients::FRANZ_GO;
 use tests::server::{Peer, Server};
 
 use crate::machine::Machine;
-use crate::result::{Outcome, Row, Table};
+use crate::result::{Outcome, Table};
 
 /// Brokers for the load have times that many members can keep.
 const LOAD_CONFIGS: &[(&str, &str)] = &[
@@ -47,9 +47,11 @@ static KINDS: [&Kind; 9] = [
 
 const ABOUT: &str = "\
 Groups of three: two members are there and a third one comes, then one is killed (measured from the end of
-its session, 6 s), then one leaves; measured until every member has its share. The clients decide much of
-it: when they ask again, how long they wait. A consumer group gets a new assignment a second after its last
-one at the earliest (`group.consumer.assignment.interval.ms`).
+its session, 6 s), then one leaves; measured until every member has its share. The clients decide most of
+it: members learn of a change by their next heartbeat or poll, so that the same step takes now a few
+milliseconds and now an interval between two, 100 to 500 ms with these clients, whatever the broker does. A
+consumer group gets a new assignment a second after its last one at the earliest
+(`group.consumer.assignment.interval.ms`).
 
 Many members, of one process that speaks the protocol and does nothing else: all come, one comes, one
 leaves (of many groups, one in each tenth group, a turn after another for a second; the mean of their
@@ -135,20 +137,14 @@ impl Figures {
     fn put(&mut self, table: &str, what: &str, unit: &str, figure: f64) {
         let place = self.tables.iter().position(|known| known.title == table);
         let place = place.unwrap_or_else(|| {
-            self.tables.push(Table { title: table.to_owned(), rows: Vec::new() });
+            self.tables.push(Table::new(table, &["klamm", "Kafka"], &[("Kafka", "klamm")]));
             self.tables.len() - 1
         });
-        let rows = &mut self.tables[place].rows;
-        let row = rows.iter().position(|row| row.what == what && row.unit == unit);
-        let row = row.unwrap_or_else(|| {
-            let (what, unit) = (what.to_owned(), unit.to_owned());
-            rows.push(Row { what, unit, klamm: Vec::new(), kafka: Vec::new() });
-            rows.len() - 1
-        });
-        match self.broker {
-            Some(Broker::Kafka) => rows[row].kafka.push(figure),
-            Some(Broker::Klamm) | None => rows[row].klamm.push(figure),
-        }
+        let column = match self.broker {
+            Some(Broker::Kafka) => "Kafka",
+            Some(Broker::Klamm) | None => "klamm",
+        };
+        self.tables[place].put(column, what, unit, figure);
     }
 }
 

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::result::{self, Outcome, Row};
+use crate::result::{self, Outcome, Row, Table};
 
 const HEAD: &str = "\
 # Benchmarks
 
-klamm beside Apache Kafka 4.3 on one machine, in turns: medians of all turns, and how many times klamm's
-figure Kafka's is. `cargo measure SUBJECT` measures, and writes this page from `benches/results`.
+klamm beside Apache Kafka 4.3 on one machine, in turns: the median of all turns, in parentheses the least and
+the most, and ratios of medians. `cargo measure SUBJECT` measures, and writes this page from
+`benches/results`.
 ";
 
 /// Writes the page.
@@ -34,13 +35,11 @@ fn text(outcomes: &[Outcome]) -> String {
 /// The part of one subject.
 pub fn section(outcome: &Outcome) -> String {
     let machine = &outcome.machine;
-    let turns = outcome.tables.iter().flat_map(|table| &table.rows);
-    let turns = turns.map(|row| row.klamm.len().max(row.kafka.len())).max().unwrap_or(0);
     let mut text = format!(
         "## {}\n\n{}\n\n{} turns with `cargo measure {}` on {}: {}, {} threads, {} GiB, Linux {}; klamm at {}.\n",
         outcome.title,
         outcome.about.trim(),
-        turns,
+        outcome.turns(),
         outcome.subject,
         machine.day,
         machine.processor,
@@ -50,26 +49,46 @@ pub fn section(outcome: &Outcome) -> String {
         machine.commit,
     );
     for table in &outcome.tables {
-        let _ = writeln!(
-            text,
-            "\n| {} | klamm | Kafka | Kafka / klamm |\n|---|---:|---:|---:|",
-            table.title
-        );
+        text.push_str(&head(table));
         for row in &table.rows {
-            text.push_str(&line(row));
+            text.push_str(&line(table, row));
         }
     }
     text
 }
 
-fn line(row: &Row) -> String {
-    let (klamm, kafka) = (median(&row.klamm), median(&row.kafka));
-    let ratio = match (klamm, kafka) {
-        (Some(klamm), Some(kafka)) if klamm > 0.0 => format!("{:.1}", kafka / klamm),
+fn head(table: &Table) -> String {
+    let ratios = table.ratios.iter().map(|(of, to)| format!("{of} / {to}"));
+    let cells: Vec<String> = table.columns.iter().cloned().chain(ratios).collect();
+    let rule = "---:|".repeat(cells.len());
+    format!("\n| {} | {} |\n|---|{rule}\n", table.title, cells.join(" | "))
+}
+
+fn line(table: &Table, row: &Row) -> String {
+    let mut text = format!("| {}, {} |", row.what, row.unit);
+    for figures in &row.figures {
+        let _ = write!(text, " {} |", cell(figures));
+    }
+    for (of, to) in &table.ratios {
+        let figure = |name| median(&row.figures[table.column(name)]);
+        let ratio = match (figure(of), figure(to)) {
+            (Some(of), Some(to)) if to > 0.0 => number(of / to),
+            _ => "–".to_owned(),
+        };
+        let _ = write!(text, " {ratio} |");
+    }
+    text + "\n"
+}
+
+fn cell(figures: &[f64]) -> String {
+    let sorted = sorted(figures);
+    match (median(figures), sorted.first(), sorted.last()) {
+        (Some(median), Some(least), Some(most)) if figures.len() > 1 => {
+            format!("{} ({}–{})", number(median), number(*least), number(*most))
+        }
+        (Some(median), ..) => number(median),
         _ => "–".to_owned(),
-    };
-    let show = |figure: Option<f64>| figure.map_or("–".to_owned(), number);
-    format!("| {}, {} | {} | {} | {ratio} |\n", row.what, row.unit, show(klamm), show(kafka))
+    }
 }
 
 /// Three digits that matter, as far as there are so many.
@@ -82,9 +101,13 @@ fn number(figure: f64) -> String {
 }
 
 fn median(figures: &[f64]) -> Option<f64> {
+    sorted(figures).get(figures.len() / 2).copied()
+}
+
+fn sorted(figures: &[f64]) -> Vec<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
+    sorted
 }
 
 #[cfg(test)]
@@ -99,15 +122,25 @@ mod tests {
 
     #[test]
     fn a_row_has_medians_and_their_ratio() {
-        let row = |klamm: &[f64], kafka: &[f64]| {
-            let (klamm, kafka) = (klamm.to_vec(), kafka.to_vec());
-            line(&Row { what: "one joins".into(), unit: "ms".into(), klamm, kafka })
-        };
-        assert_eq!(
-            row(&[900.0, 2.0, 3.24], &[31.4, 1.0, 1000.4]),
-            "| one joins, ms | 3.24 | 31.4 | 9.7 |\n"
-        );
-        assert_eq!(row(&[0.0], &[1234.6]), "| one joins, ms | 0.00 | 1235 | – |\n");
-        assert_eq!(row(&[], &[1.0]), "| one joins, ms | – | 1.00 | – |\n");
+        let mut table = Table::new("group", &["klamm", "Kafka"], &[("Kafka", "klamm")]);
+        for (column, figures) in [("klamm", [900.0, 2.0, 3.24]), ("Kafka", [31.4, 1.0, 1000.4])] {
+            for figure in figures {
+                table.put(column, "one joins", "ms", figure);
+            }
+        }
+        table.put("klamm", "idle", "s", 0.0);
+        table.put("Kafka", "idle", "s", 1234.6);
+        table.put("Kafka", "busy", "s", 1.0);
+        let lines: String = table.rows.iter().map(|row| line(&table, row)).collect();
+        let text = head(&table) + &lines;
+        expect_test::expect![[r#"
+
+            | group | klamm | Kafka | Kafka / klamm |
+            |---|---:|---:|---:|
+            | one joins, ms | 3.24 (2.00–900) | 31.4 (1.00–1000) | 9.69 |
+            | idle, s | 0.00 | 1235 | – |
+            | busy, s | – | 1.00 | – |
+        "#]]
+        .assert_eq(&text);
     }
 }

@@ -1,5 +1,5 @@
-//! What was measured: rows of figures of both brokers, kept as JSON so that the page can be written
-//! anew without measuring again.
+//! What was measured: rows of figures of several programs, kept as JSON so that the page can be
+//! written anew without measuring again.
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,11 +31,15 @@ pub struct Outcome {
 pub struct Table {
     /// Heading.
     pub title: String,
+    /// What was measured, such as klamm and Kafka.
+    pub columns: Vec<String>,
+    /// How many times the second column's figure the first one's is.
+    pub ratios: Vec<(String, String)>,
     /// The measurements.
     pub rows: Vec<Row>,
 }
 
-/// One measurement, taken of each broker in each turn.
+/// One measurement, taken in each turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
@@ -43,18 +47,22 @@ pub struct Row {
     pub what: String,
     /// Such as `ms`.
     pub unit: String,
-    /// One figure for each turn.
-    pub klamm: Vec<f64>,
-    /// The same of Apache Kafka.
-    pub kafka: Vec<f64>,
+    /// A list for each column, with one figure for each turn.
+    pub figures: Vec<Vec<f64>>,
 }
 
 impl Outcome {
-    /// Whether there are figures of both brokers.
+    /// Whether every column has figures.
     pub fn is_complete(&self) -> bool {
+        let mut rows = self.tables.iter().flat_map(|table| &table.rows).peekable();
+        let is_there = rows.peek().is_some();
+        is_there && rows.all(|row| row.figures.iter().all(|figures| !figures.is_empty()))
+    }
+
+    /// How often it was measured.
+    pub fn turns(&self) -> usize {
         let rows = self.tables.iter().flat_map(|table| &table.rows);
-        rows.clone().count() > 0
-            && rows.clone().all(|row| !row.klamm.is_empty() && !row.kafka.is_empty())
+        rows.flat_map(|row| &row.figures).map(Vec::len).max().unwrap_or(0)
     }
 
     /// Keeps it, in the place of an older one.
@@ -66,6 +74,40 @@ impl Outcome {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::create_dir_all(directory())?;
         fs::write(&path, text).with_context(|| path.display().to_string())
+    }
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(title: &str, columns: &[&str], ratios: &[(&str, &str)]) -> Table {
+        let owned = |(of, to): &(&str, &str)| ((*of).to_owned(), (*to).to_owned());
+        Table {
+            title: title.to_owned(),
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            ratios: ratios.iter().map(owned).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Where a column is.
+    ///
+    /// # Panics
+    /// The table has no such column: whoever measures has misspelt it.
+    pub fn column(&self, name: &str) -> usize {
+        let place = self.columns.iter().position(|column| column == name);
+        place.unwrap_or_else(|| panic!("{} has no column {name}", self.title))
+    }
+
+    /// Takes a figure in, in the row that is there or in a new one.
+    pub fn put(&mut self, column: &str, what: &str, unit: &str, figure: f64) {
+        let column = self.column(column);
+        let known = self.rows.iter().position(|row| row.what == what && row.unit == unit);
+        let known = known.unwrap_or_else(|| {
+            let figures = vec![Vec::new(); self.columns.len()];
+            self.rows.push(Row { what: what.to_owned(), unit: unit.to_owned(), figures });
+            self.rows.len() - 1
+        });
+        self.rows[known].figures[column].push(figure);
     }
 }
 
