@@ -6,7 +6,10 @@
 //! Start at [`Command`] for what there is, at [`result`] for what is kept, at [`page`] for the page.
 
 mod groups;
+mod limit;
+mod load;
 mod machine;
+mod node;
 mod page;
 mod result;
 
@@ -27,14 +30,25 @@ struct Arguments {
 enum Command {
     /// How long rebalances take, and what a thousand members or groups cost.
     Groups(groups::Options),
+    /// What one broker carries, and how long it takes: produce and fetch by raw load.
+    Node(node::Options),
     /// Write docs/benchmarks.md from the results that are there.
     Page,
+    /// The limit program: what no broker can be faster than.
+    #[command(hide = true)]
+    Limit(limit::Options),
+    /// Raw load on a broker.
+    #[command(hide = true, subcommand)]
+    Load(load::Load),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Groups(options) => keep(&groups::measure(&options)?)?,
+        Command::Node(options) => keep(&node::measure(&options)?)?,
         Command::Page => {}
+        Command::Limit(options) => return limit::run(&options),
+        Command::Load(load) => return load::run(&load),
     }
     page::write()
 }

@@ -23,8 +23,23 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 pub struct Kafka {
     port: u16,
     directory: PathBuf,
+    java: &'static [&'static str],
     process: Background,
 }
+
+/// How a virtual machine of a test is started: small, beside others.
+const SMALL: &[&str] = &["-Xmx512M", "-Xms512M", "-XX:+UseG1GC"];
+
+/// As Kafka's own script does (`kafka-server-start.sh`, `kafka-run-class.sh`).
+const AS_SHIPPED: &[&str] = &[
+    "-Xmx1G",
+    "-Xms1G",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
 
 impl Kafka {
     /// Formats `directory` and starts a broker on free ports of the loopback interface.
@@ -40,6 +55,22 @@ impl Kafka {
     /// # Errors
     /// It can not be installed, formatted or started.
     pub fn start_with(directory: &Path, configs: &[(&str, &str)]) -> Result<Kafka> {
+        Kafka::start_in(directory, configs, SMALL)
+    }
+
+    /// As [`Kafka::start_with`], with the virtual machine's settings of Kafka's own scripts.
+    ///
+    /// # Errors
+    /// It can not be installed, formatted or started.
+    pub fn start_as_shipped(directory: &Path, configs: &[(&str, &str)]) -> Result<Kafka> {
+        Kafka::start_in(directory, configs, AS_SHIPPED)
+    }
+
+    fn start_in(
+        directory: &Path,
+        configs: &[(&str, &str)],
+        java: &'static [&'static str],
+    ) -> Result<Kafka> {
         let classpath = install::kafka_classpath()?;
         fs::create_dir_all(directory)?;
         let (port, controller_port) = (probe::free_port()?, probe::free_port()?);
@@ -53,8 +84,8 @@ impl Kafka {
         format.args(["-cp", &classpath, "kafka.tools.StorageTool", "format"]);
         format.args(["-t", "a2xhbW0tdGVzdC1jbHVzdA", "-c"]).arg(&properties);
         run(&mut format, Duration::from_secs(60))?;
-        let process = launch(directory, port)?;
-        Ok(Kafka { port, directory: directory.to_owned(), process })
+        let process = launch(directory, port, java)?;
+        Ok(Kafka { port, directory: directory.to_owned(), java, process })
     }
 
     /// Starts it again after its end, on the same port and directory.
@@ -65,7 +96,7 @@ impl Kafka {
         if self.process.ended()?.is_none() {
             bail!("restart of a broker that still runs");
         }
-        self.process = launch(&self.directory, self.port)?;
+        self.process = launch(&self.directory, self.port, self.java)?;
         Ok(())
     }
 
@@ -107,10 +138,10 @@ impl Kafka {
     }
 }
 
-fn launch(directory: &Path, port: u16) -> Result<Background> {
+fn launch(directory: &Path, port: u16, java: &[&str]) -> Result<Background> {
     let classpath = install::kafka_classpath()?;
     let mut command = Command::new("java");
-    command.args(["-Xmx512M", "-Xms512M", "-XX:+UseG1GC", "-cp", &classpath]);
+    command.args(java).args(["-cp", &classpath]);
     command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka"]);
     command.arg(directory.join("server.properties"));
     let mut process = Background::start(&mut command, &directory.join("log"))?;

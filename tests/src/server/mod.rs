@@ -45,6 +45,18 @@ impl Peer {
     }
 }
 
+/// User and system time of a process, in seconds.
+///
+/// # Errors
+/// It has ended.
+pub fn cpu_seconds_of(process: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Behind the name in parentheses; fields 14 and 15, in ticks of 10 ms.
+    let rest = stat.rsplit_once(')').context("stat")?.1;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<std::result::Result<f64, _>>()? / 100.0)
+}
+
 /// A broker that answers.
 #[derive(Debug)]
 pub enum Server {
@@ -107,12 +119,7 @@ impl Server {
     /// # Errors
     /// It has ended, or is not ours.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let process = self.process_id().context("the broker is not ours")?;
-        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-        // Behind the name in parentheses; fields 14 and 15, in ticks of 10 ms.
-        let rest = stat.rsplit_once(')').context("stat")?.1;
-        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        Ok(ticks.sum::<std::result::Result<f64, _>>()? / 100.0)
+        cpu_seconds_of(self.process_id().context("the broker is not ours")?)
     }
 
     /// SIGKILL, and waits until the process is gone.

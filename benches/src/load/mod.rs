@@ -1,0 +1,144 @@
+//! Raw load: frames that are encoded beforehand, over plain sockets, so that the broker is what is
+//! measured.
+//!
+//! It runs as a process of its own (`measure load …`), so that its processor time is not the
+//! benchmark's, and prints one line of JSON, a [`Report`].
+//!
+//! Start at [`produce::run`] and [`fetch::run`].
+
+mod fetch;
+mod produce;
+pub mod wire;
+
+use std::io::Read;
+use std::net::TcpStream;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Load {
+    /// Create a topic.
+    Create {
+        #[command(flatten)]
+        topic: Topic,
+        /// `name=value`, for the topic.
+        #[arg(long)]
+        config: Vec<String>,
+    },
+    /// Append batches.
+    Produce(produce::Options),
+    /// Read batches.
+    Fetch(fetch::Options),
+}
+
+/// A topic on the only broker of a cluster.
+#[derive(Clone, Debug, Args)]
+pub struct Topic {
+    /// host:port.
+    #[arg(long)]
+    address: String,
+    /// Its name.
+    #[arg(long)]
+    topic: String,
+    /// How many partitions it has.
+    #[arg(long)]
+    partitions: u32,
+}
+
+/// What came of a load.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Requests that were answered in the measured time.
+    pub requests: u64,
+    /// Requests that were refused for a while, and sent again.
+    pub refused: u64,
+    /// Bytes of batches.
+    pub bytes: u64,
+    /// How long it was measured.
+    pub seconds: f64,
+    /// How long it ran before.
+    pub warm_up: f64,
+    /// Processor time of the load itself, warm-up included.
+    pub load_cpu_seconds: f64,
+    /// Milliseconds that the middle request took, from when it was due.
+    pub p50: f64,
+    /// And 99 of 100.
+    pub p99: f64,
+    /// And 999 of 1,000.
+    pub p999: f64,
+    /// And the slowest.
+    pub max: f64,
+}
+
+impl Report {
+    /// MB/s of batches.
+    pub fn megabytes_per_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.seconds
+    }
+
+    /// Requests in a second.
+    pub fn requests_per_second(&self) -> f64 {
+        self.requests as f64 / self.seconds
+    }
+}
+
+/// Runs a load and prints its report. Connections stay open until standard input ends, so that who
+/// measures can look at the threads that serve them.
+///
+/// # Errors
+/// The broker can not be reached, or answers what it should not.
+pub fn run(load: &Load) -> Result<()> {
+    let (tally, warm_up, seconds) = match load {
+        Load::Create { topic, config } => return wire::create(topic, config),
+        Load::Produce(options) => produce::run(options)?,
+        Load::Fetch(options) => fetch::run(options)?,
+    };
+    let report = tally.report(warm_up, seconds)?;
+    println!("{}", serde_json::to_string(&report)?);
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// What the requests of one connection, or of all, took.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Connections, to keep open.
+    held: Vec<TcpStream>,
+    refused: u64,
+    bytes: u64,
+    nanos: Vec<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.held.extend(other.held);
+        self.refused += other.refused;
+        self.bytes += other.bytes;
+        self.nanos.extend(other.nanos);
+    }
+
+    fn report(&self, warm_up: f64, seconds: f64) -> Result<Report> {
+        let mut nanos = self.nanos.clone();
+        nanos.sort_unstable();
+        let count = nanos.len();
+        let at = |share: f64| {
+            let place = ((count as f64 * share) as usize).min(count.saturating_sub(1));
+            nanos.get(place).map_or(0.0, |nanos| *nanos as f64 / 1e6)
+        };
+        Ok(Report {
+            requests: count as u64,
+            refused: self.refused,
+            bytes: self.bytes,
+            seconds,
+            warm_up,
+            load_cpu_seconds: tests::server::cpu_seconds_of(std::process::id())?,
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: at(1.0),
+        })
+    }
+}

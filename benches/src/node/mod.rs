@@ -1,0 +1,177 @@
+//! What one broker carries, and how long it takes: raw load on klamm, on Apache Kafka and on the
+//! limit program, once with acknowledgements from the page cache and once from stable storage.
+//!
+//! All run at once on this machine, and one after the other has work. Before each measurement what
+//! the others wrote is on disk.
+//!
+//! Start at [`measure`]; [`works`] is what is measured, [`contestant`] who.
+
+mod contestant;
+mod works;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use tests::child::{Background, run};
+
+use crate::load::Report;
+use crate::machine::Machine;
+use crate::result::{Outcome, Table};
+use contestant::{Contestant, Running, Use};
+use works::{WORKS, Work};
+
+const ABOUT: &str = "\
+Raw load: requests that are encoded beforehand, over plain sockets, so that the broker is what is measured;
+acks=all, records of 100 bytes. The limit program takes the same frames, checks the checksums, writes one file
+for each partition, syncs for all who wait, and answers; it does nothing that is not needed for that. 'Page
+cache' is `klamm.durability=os`, and Kafka as it is shipped; 'synced' is klamm as it is, and Kafka with
+`flush.messages=1`. Broker and load share the machine's threads. What a request at a fixed rate took counts from
+when it was due.";
+
+/// How much to measure.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Measure so often.
+    #[arg(long, default_value_t = 5)]
+    turns: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Only rows whose names contain this; nothing is kept then.
+    #[arg(long)]
+    rows: Option<String>,
+    /// Only these; nothing is kept then.
+    #[arg(long)]
+    only: Vec<Who>,
+}
+
+/// Whom to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Who {
+    Klamm,
+    Kafka,
+    Limit,
+}
+
+impl Who {
+    const ALL: [Who; 3] = [Who::Klamm, Who::Kafka, Who::Limit];
+
+    fn name(self) -> &'static str {
+        match self {
+            Who::Klamm => "klamm",
+            Who::Kafka => "Kafka",
+            Who::Limit => "limit",
+        }
+    }
+}
+
+/// Measures in turns.
+///
+/// # Errors
+/// A program does not do what it has to.
+pub fn measure(options: &Options) -> Result<Outcome> {
+    let directory = tempfile::Builder::new().prefix("klamm-node-").tempdir()?;
+    let mut tables: Vec<Table> = Vec::new();
+    for is_synced in [false, true] {
+        let who = Who::ALL
+            .into_iter()
+            .filter(|who| options.only.is_empty() || options.only.contains(who));
+        let contestants = who.map(|who| Contestant { who, is_synced });
+        let mut running = Vec::new();
+        for contestant in contestants {
+            running.push(contestant.start(directory.path())?);
+        }
+        for turn in 0..options.turns {
+            for work in WORKS.iter().filter(|work| options.wants(work)) {
+                for contestant in running.iter_mut().filter(|it| work.is_for(it.contestant)) {
+                    let table = table_of(&mut tables, work);
+                    one(contestant, work, options, (turn, directory.path()), table)
+                        .with_context(|| format!("{}: {}", contestant.name(), work.what))?;
+                }
+            }
+        }
+    }
+    Ok(Outcome {
+        subject: "node".to_owned(),
+        title: "One broker".to_owned(),
+        about: ABOUT.to_owned(),
+        machine: Machine::here()?,
+        tables,
+    })
+}
+
+impl Options {
+    fn wants(&self, work: &Work) -> bool {
+        self.rows.as_ref().is_none_or(|part| work.what.contains(part.as_str()))
+    }
+}
+
+fn table_of<'a>(tables: &'a mut Vec<Table>, work: &Work) -> &'a mut Table {
+    let place = tables.iter().position(|table| table.title == work.table);
+    let place = place.unwrap_or_else(|| {
+        let names = Who::ALL.map(Who::name);
+        tables.push(Table::new(work.table, &names, &[("klamm", "Kafka"), ("klamm", "limit")]));
+        tables.len() - 1
+    });
+    &mut tables[place]
+}
+
+/// Measures one piece of work once.
+fn one(
+    contestant: &mut Running,
+    work: &Work,
+    options: &Options,
+    (turn, directory): (usize, &Path),
+    table: &mut Table,
+) -> Result<()> {
+    let topic = contestant.topic(work, turn)?;
+    settle()?;
+    let (report, used) = load(contestant, work, &topic, options.seconds, directory)?;
+    let kind = if contestant.contestant.is_synced { "synced" } else { "page cache" };
+    let name = contestant.contestant.who.name();
+    let what = format!("{}, {kind}", work.what);
+    println!("{name}: {what}: {report:?} {used:?}");
+    for figure in work.figures {
+        table.put(name, &what, figure.unit(), figure.of(&report, &used));
+    }
+    Ok(())
+}
+
+/// What others wrote is on the disk before somebody is measured.
+fn settle() -> Result<()> {
+    run(&mut Command::new("sync"), Duration::from_secs(120)).map(drop)
+}
+
+/// Puts the load on, and gives what came of it and what it cost.
+fn load(
+    contestant: &Running,
+    work: &Work,
+    topic: &str,
+    seconds: f64,
+    directory: &Path,
+) -> Result<(Report, Use)> {
+    let program = std::env::current_exe()?;
+    let mut command = Command::new(program);
+    command.arg("load").args(work.arguments);
+    command.args(["--address", &contestant.address, "--topic", topic]);
+    command.args(["--partitions", &work.partitions.to_string()]);
+    command.args(["--seconds", &seconds.to_string()]);
+    let before = contestant.use_of()?;
+    let mut load = Background::start_piped(&mut command, &directory.join("load.log"))?;
+    let stdout = load.child().stdout.take().context("its output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    let report = serde_json::from_str(&line).with_context(|| load.log_tail())?;
+    // Its connections are open still, so the threads that served them are there.
+    let used = contestant.use_of()?.since(&before);
+    drop(load.child().stdin.take());
+    Ok((report, used))
+}
+
+fn scratch(directory: &Path, name: &str) -> PathBuf {
+    directory.join(name.replace(' ', "-"))
+}
