@@ -101,7 +101,7 @@ const PLACES: &[Place] = &[
         Ring::System,
         &["model", "protocol", "runtime", "client", "runtime-tokio", "history"],
     ),
-    place("benches", Ring::System, &["tests"]),
+    place("benches", Ring::System, &["model", "protocol", "tests"]),
     place("ci", Ring::System, &[]),
 ];
 
