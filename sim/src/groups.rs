@@ -10,12 +10,12 @@ use std::time::Duration;
 use client::{Admin, Client, IsolationLevel, OffsetSpec, TopicPartition};
 use history::{Committed, GroupEvent, GroupWhat, Partition, What};
 use model::PartitionIndex;
-use protocol::StrBytes;
+use protocol::{LastRebalance, StrBytes};
 
 use crate::run::Lifeless;
 use crate::scenario::{GroupSpec, ProtocolSpec};
 use crate::stage::Stage;
-use crate::workload::{Role, members};
+use crate::workload::{Role, View, members};
 use crate::world::{Nanos, NodeId};
 
 /// How often it looks whether a group is where it has to be.
@@ -74,23 +74,84 @@ impl Stage {
                 self.world.sleep(LOOK_EVERY).await;
             }
         }
-        self.members_stay().await
+        self.members_stay(client).await
     }
 
-    /// Nothing is wrong any more: whoever is in a group stays in it, for longer than its session.
-    async fn members_stay(&self) -> bool {
+    /// Nothing is wrong any more: whoever is in a group stays in it, for longer than its session, also
+    /// who has nothing to read and is told of no loss.
+    async fn members_stay(&self, client: &Client) -> bool {
         let scenario = &self.work.scenario;
         if scenario.groups.values().all(|group| group.members == 0) {
             return true;
         }
-        let losses = self.work.losses();
+        let (losses, views) = (self.work.losses(), self.work.views());
+        let rebalances = self.last_rebalances(client).await;
         self.world.sleep(scenario.longest_session() + LOOK_EVERY * 5).await;
         let more = self.work.losses() - losses;
-        if 0 < more {
-            let why = format!("members that are alive were told that they are out, {more} times");
-            self.lifeless("keep the members of its groups", vec![why]);
+        let told = format!("members that are alive were told that they are out, {more} times");
+        let mut why: Vec<String> = (0 < more).then_some(told).into_iter().collect();
+        why.extend(self.came_anew(&views));
+        for (group, now) in self.last_rebalances(client).await {
+            if rebalances.get(&group) != Some(&now) {
+                why.extend(self.about_who_stayed(&views, &group, &now.reason));
+            }
         }
-        more == 0
+        let stay = why.is_empty();
+        if !stay {
+            self.lifeless("keep the members of its groups", why);
+        }
+        stay
+    }
+
+    /// Members that were in their group at the time of `views`, and began again since.
+    fn came_anew(&self, views: &BTreeMap<usize, View>) -> Vec<String> {
+        let now = self.work.views();
+        let others = views.iter().filter_map(|(client, before)| {
+            let id = before.id.as_ref().filter(|_| !self.is_guest(*client))?;
+            let after = now.get(client);
+            // Who rejoins is told when it is done.
+            let is_same = after.is_some_and(|after| {
+                let known = after.id.as_ref().unwrap_or(id);
+                after.member == before.member && known == id
+            });
+            let (member, group) = (before.member, &before.group);
+            (!is_same).then(|| format!("group {group}: member {member} is {id} no more"))
+        });
+        others.collect()
+    }
+
+    /// Why a consumer group rebalanced, when that was for one of the members that were in it at the time
+    /// of `views`: it keeps its id when it is out and comes back. A classic one gets another.
+    fn about_who_stayed(
+        &self,
+        views: &BTreeMap<usize, View>,
+        group: &StrBytes,
+        reason: &StrBytes,
+    ) -> Option<String> {
+        let is_of_group =
+            |client: usize, view: &View| *view.group == **group && !self.is_guest(client);
+        let of_group = views.iter().filter(|(client, view)| is_of_group(**client, view));
+        let mut ids = of_group.filter_map(|(_, view)| view.id.as_ref());
+        let is_named = ids.any(|id| reason.contains(id.as_str()));
+        is_named.then(|| format!("group {group} has rebalanced: {reason}"))
+    }
+
+    /// Whether a client is there for a while only.
+    fn is_guest(&self, client: usize) -> bool {
+        matches!(self.work.roles()[client], Role::Member(place) if place.is_guest)
+    }
+
+    /// Why and when each consumer group last rebalanced, as far as it is told.
+    async fn last_rebalances(&self, client: &Client) -> BTreeMap<StrBytes, LastRebalance> {
+        let groups = self.work.scenario.groups.iter();
+        let groups =
+            groups.filter(|(_, spec)| 0 < spec.members && spec.protocol == ProtocolSpec::Consumer);
+        let names: Vec<StrBytes> = groups.map(|(name, _)| StrBytes::from(name.as_str())).collect();
+        let described = Admin::new(client).describe_groups(names).await;
+        let last = described
+            .into_iter()
+            .filter_map(|(name, group)| Some((name, group.ok()?.last_rebalance?)));
+        last.collect()
     }
 
     fn lifeless(&self, phase: &'static str, mut why: Vec<String>) {
@@ -105,17 +166,8 @@ impl Stage {
         name: &str,
         spec: &GroupSpec,
     ) -> Vec<String> {
-        let partitions = self.work.partitions_of(spec);
-        // A static leader that comes back is told to leave the assignment alone, and does not know of
-        // which partitions it was; one that was added meanwhile is for the next rebalance, as in Kafka
-        // (`ConsumerCoordinator.onLeaderElected`).
-        let may_be_unassigned = |at: &Partition| {
-            let given =
-                self.work.scenario.topics.get(&*at.topic).map_or(0, |topic| topic.partitions);
-            spec.protocol != ProtocolSpec::Consumer && 0 < spec.static_members && given <= at.index
-        };
-        let partitions: Vec<_> =
-            partitions.into_iter().filter(|at| !may_be_unassigned(at)).collect();
+        let mut partitions = self.work.partitions_of(spec);
+        partitions.retain(|at| !self.work.may_be_unassigned(name, at));
         let mut reasons = self.not_owned_once(clients, name, &partitions);
         if reasons.is_empty() {
             reasons = self.not_stable(client, name).await;

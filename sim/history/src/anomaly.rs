@@ -43,6 +43,8 @@ pub enum Anomaly {
     TwoOwners,
     /// A commit was accepted of a member that another has taken the place of.
     FencedCommit,
+    /// A member committed less than it had committed before.
+    CommitFell,
     /// What a group committed is gone, or fell back to what was committed before.
     CommitLost,
     /// Something else is committed than anybody committed.
@@ -61,7 +63,7 @@ pub enum Anomaly {
 
 impl Anomaly {
     /// All of them, in the order in which a verdict names them: the cause before its consequences.
-    pub const ALL: [Anomaly; 25] = [
+    pub const ALL: [Anomaly; 26] = [
         Anomaly::LostWrite,
         Anomaly::InconsistentOffsets,
         Anomaly::LostRead,
@@ -80,6 +82,7 @@ impl Anomaly {
         Anomaly::TopicCameBack,
         Anomaly::TwoOwners,
         Anomaly::FencedCommit,
+        Anomaly::CommitFell,
         Anomaly::CommitLost,
         Anomaly::CommitAltered,
         Anomaly::CommitBeyondEnd,
@@ -110,6 +113,7 @@ impl Anomaly {
             Anomaly::TopicCameBack => "topic-came-back",
             Anomaly::TwoOwners => "two-owners",
             Anomaly::FencedCommit => "fenced-commit",
+            Anomaly::CommitFell => "commit-fell",
             Anomaly::CommitLost => "commit-lost",
             Anomaly::CommitAltered => "commit-altered",
             Anomaly::CommitBeyondEnd => "commit-beyond-end",

@@ -33,7 +33,7 @@ impl Faults {
         let is_done = Arc::new(AtomicBool::new(false));
         self.prove(at, Proof::Done(Arc::clone(&is_done)));
         let (work, name) = (Arc::clone(&self.work), StrBytes::from(topic));
-        let growth = work.begin_growth();
+        let growth = work.begin_growth(topic, count);
         drop(runtime.tasks.spawn(
             "growth",
             Box::pin(async move {

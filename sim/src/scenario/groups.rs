@@ -82,6 +82,8 @@ pub struct GroupSpec {
     pub resets: u32,
     /// How often an administrator deletes offsets, while members are there or not.
     pub offset_deletions: u32,
+    /// How often somebody joins a classic group, never asks for its assignment, and sends heartbeats.
+    pub hangs: u32,
 }
 
 impl Default for GroupSpec {
@@ -102,6 +104,7 @@ impl Default for GroupSpec {
             stalls_one_in: 0,
             resets: 0,
             offset_deletions: 0,
+            hangs: 0,
         }
     }
 }
@@ -136,6 +139,9 @@ impl GroupSpec {
         }
         if self.pattern.is_some() && self.protocol != ProtocolSpec::Consumer {
             return Some("pattern is for the consumer protocol".to_owned());
+        }
+        if 0 < self.hangs && (self.protocol != ProtocolSpec::Classic || self.members == 0) {
+            return Some("hangs is for a classic group with members".to_owned());
         }
         let is_known = |name: &&String| match self.protocol {
             ProtocolSpec::Classic | ProtocolSpec::Mixed => Assignor::from_name(name).is_some(),

@@ -53,6 +53,7 @@ pub async fn create_topics(world: &World, client: &Client, scenario: &Scenario) 
 pub(super) async fn run(mut seat: Seat) {
     let client = seat.client();
     let admin = Admin::new(&client);
+    let once = Admin::new(&seat.client_of_one_attempt());
     let work = seat.work.scenario.workload.clone();
     let mut tasks = Vec::new();
     tasks.extend((0..work.trims).map(|_| Task::Trim));
@@ -62,6 +63,7 @@ pub(super) async fn run(mut seat: Seat) {
     for (at, group) in scenario.groups.values().enumerate() {
         tasks.extend((0..group.resets).map(|_| Task::Reset(at)));
         tasks.extend((0..group.offset_deletions).map(|_| Task::DeleteOffsets(at)));
+        tasks.extend((0..group.hangs).map(|_| Task::Hang(at)));
         let counts = scenario.members_max(group).map_or(0, |_| COUNTS);
         tasks.extend((0..counts).map(|_| Task::Count(at)));
     }
@@ -76,11 +78,15 @@ pub(super) async fn run(mut seat: Seat) {
             Task::ShortLived(number) => seat.short_lived(&client, &admin, number).await,
             Task::Ask => seat.ask(&client, &admin).await,
             // Groups are to come to rest then.
-            Task::Reset(_) if seat.work.is_closing() => {}
-            Task::Reset(group) => seat.reset(&client, &admin, group).await,
+            Task::Reset(_) | Task::Hang(_) if seat.work.is_closing() => {}
+            Task::Reset(group) => seat.reset(&client, &once, group).await,
             Task::DeleteOffsets(group) => {
                 let (group, _) = seat.work.group(group);
-                seat.delete_offsets(&admin, &group).await;
+                seat.delete_offsets(&client, &once, &group).await;
+            }
+            Task::Hang(group) => {
+                let besides = seat.beside("hang", tasks.len() as u64);
+                drop(runtime::spawn(&seat.runtime, "hang", besides.hang(group)));
             }
             Task::Count(group) => seat.count_members(&admin, group).await,
         }
@@ -94,6 +100,7 @@ enum Task {
     Ask,
     Reset(usize),
     DeleteOffsets(usize),
+    Hang(usize),
     Count(usize),
 }
 

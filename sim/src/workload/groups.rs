@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use history::{GroupEvent, GroupWhat, Partition, What};
+use protocol::StrBytes;
 
 use super::{Role, Work, roles};
 use crate::scenario::{GroupSpec, Scenario};
@@ -36,6 +37,24 @@ pub struct View {
     pub group: Arc<str>,
     /// What it was told is its own.
     pub owned: BTreeSet<Partition>,
+    /// The member id by which it is in the group, if it is, as it was told last.
+    pub id: Option<StrBytes>,
+}
+
+/// An assignment that nobody made anew when its leader came back: a static leader is told to leave it
+/// alone, and does not know of which partitions it was. One that was added meanwhile is for the next
+/// generation, as in Kafka (`ConsumerCoordinator.onLeaderElected`).
+#[derive(Clone, Copy, Debug)]
+struct Stood {
+    epoch: i32,
+    at: Nanos,
+}
+
+/// Somebody asked for a topic to have so many partitions.
+#[derive(Clone, Copy, Debug)]
+struct Grown {
+    asked: Nanos,
+    count: i32,
 }
 
 #[derive(Default)]
@@ -47,6 +66,10 @@ struct State {
     invited: BTreeMap<Arc<str>, Nanos>,
     /// The partitions of topics that grew.
     grown: BTreeMap<Arc<str>, i32>,
+    /// By topic.
+    growths: BTreeMap<Arc<str>, Vec<Grown>>,
+    /// By group.
+    stood: BTreeMap<Arc<str>, Stood>,
 }
 
 /// See the module.
@@ -120,7 +143,8 @@ impl Work {
     /// A session of client number `client` begins; returns its number.
     pub(super) fn begin_session(&self, client: usize, group: &Arc<str>) -> u32 {
         let member = self.groups.members.fetch_add(1, Ordering::Relaxed);
-        let view = View { member, group: Arc::clone(group), owned: BTreeSet::new() };
+        let (group, owned) = (Arc::clone(group), BTreeSet::new());
+        let view = View { member, group, owned, id: None };
         self.groups.lock().views.insert(client, view);
         member
     }
@@ -131,6 +155,38 @@ impl Work {
         if let Some(View { member, group, .. }) = view {
             self.note_group(node, &group, GroupWhat::Ended { member });
         }
+    }
+
+    /// Client number `client` is in its group by this member id, or is not.
+    pub(super) fn note_member_id(&self, client: usize, id: Option<StrBytes>) {
+        if let Some(view) = self.groups.lock().views.get_mut(&client) {
+            view.id = id;
+        }
+    }
+
+    /// A member of `group` was told of the assignment of an epoch. `stands`: it leads a classic group,
+    /// is static and has just come back, so that it may not have made it.
+    pub(super) fn note_assignment(&self, group: &Arc<str>, epoch: i32, stands: bool) {
+        let mut state = self.groups.lock();
+        if state.stood.get(group).is_some_and(|stood| stood.epoch < epoch) {
+            state.stood.remove(group);
+        }
+        if stands {
+            let stood = Stood { epoch, at: self.world.now() };
+            state.stood.insert(Arc::clone(group), stood);
+        }
+    }
+
+    /// Whether the assignment of `group` may be one that stood when its leader came back, from before
+    /// `partition` was added.
+    pub fn may_be_unassigned(&self, group: &str, partition: &Partition) -> bool {
+        let state = self.groups.lock();
+        let growths = state.growths.get(&partition.topic).into_iter().flatten();
+        let added = growths.filter(|grown| partition.index < grown.count);
+        let added = added.map(|grown| grown.asked).min();
+        let given = self.scenario.topics.get(&*partition.topic).map_or(0, |topic| topic.partitions);
+        let stood = state.stood.get(group);
+        given <= partition.index && added.zip(stood).is_some_and(|(added, stood)| added <= stood.at)
     }
 
     /// A member was told that it is out of its group.
@@ -192,8 +248,10 @@ impl Work {
         *count = partitions.max(*count);
     }
 
-    /// Somebody asks for a topic to grow, until what this returns is dropped.
-    pub fn begin_growth(&self) -> Growth {
+    /// Somebody asks for a topic to have so many partitions, until what this returns is dropped.
+    pub fn begin_growth(&self, topic: &str, count: i32) -> Growth {
+        let grown = Grown { asked: self.world.now(), count };
+        self.groups.lock().growths.entry(Arc::from(topic)).or_default().push(grown);
         Growth { _of: Arc::clone(&self.groups.growths) }
     }
 

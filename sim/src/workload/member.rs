@@ -10,19 +10,22 @@ use std::time::Duration;
 use client::consumer::{ConsumerError, OffsetReset};
 use client::group::{
     AutoCommit, CommitError, CommitObserver, CommittedOffset, GroupError, GroupProtocol,
-    MemberEpoch, Membership, Offsets,
+    MemberEpoch, MemberState, Membership, Offsets,
 };
 use client::{
     Client, ClientError, ConsumerConfig, ConsumerRecord, GroupConfig, GroupConsumer, Polled,
     Subscription, TopicPartition,
 };
-use history::{Committed, GroupWhat, Partition, Protocol, What, WriteOutcome, Writer};
+use history::{
+    ANSWER_NANOS_MAX, Committed, GroupWhat, Partition, Protocol, What, WriteOutcome, Writer,
+};
 use protocol::{ErrorCode, StrBytes};
 
 use super::groups::MemberPlace;
 use super::read::by_partition;
 use super::{Seat, text_of, topic_partition};
 use crate::scenario::{CommitSpec, GroupSpec, ProtocolSpec};
+use crate::world::Nanos;
 
 /// How long one poll waits.
 const POLL_LIMIT: Duration = Duration::from_millis(300);
@@ -98,6 +101,8 @@ struct Session<'a> {
     untold: u64,
     /// Whether something was handed out that no commit covers for certain.
     is_dirty: bool,
+    /// Until then a commit may still come to the coordinator that was made before the last one.
+    unsettled: Option<Nanos>,
 }
 
 impl<'a> Session<'a> {
@@ -126,8 +131,19 @@ impl<'a> Session<'a> {
         };
         let subscribed = consumer.subscribe(subscription).await;
         subscribed.expect("only consumers have a pattern");
-        let (id, owed, untold, is_dirty) = (None, Vec::new(), 0, false);
-        Session { seat, group, spec, place, member, consumer, id, owed, untold, is_dirty }
+        Session {
+            seat,
+            group,
+            spec,
+            place,
+            member,
+            consumer,
+            id: None,
+            owed: Vec::new(),
+            untold: 0,
+            is_dirty: false,
+            unsettled: None,
+        }
     }
 
     async fn run(mut self) {
@@ -148,7 +164,9 @@ impl<'a> Session<'a> {
         let owed = std::mem::take(&mut self.owed);
         self.release(owed, false);
         let begun = self.seat.work.world.now();
-        match self.consumer.poll(POLL_LIMIT).await {
+        let polled = self.consumer.poll(POLL_LIMIT).await;
+        self.show_id();
+        match polled {
             Ok(Polled::Nothing) => {
                 self.untold = begun;
                 self.commit_rest().await;
@@ -163,8 +181,11 @@ impl<'a> Session<'a> {
                 let new = partitions.clone();
                 self.seat.work.change_owned(self.seat.client, |owned| owned.extend(new));
                 let (untold, now) = (self.untold, self.consumer.membership());
-                self.note_id(&now, change.epoch);
+                let is_back = self.note_id(&now, change.epoch);
                 let is_leader = now.is_leader && now.epoch == change.epoch;
+                let is_static = self.place.number < self.spec.static_members;
+                let stands = is_static && is_back && is_leader;
+                self.seat.work.note_assignment(self.group, epoch, stands);
                 self.note(GroupWhat::Assigned { member, epoch, partitions, untold, is_leader });
                 if self.seat.dice.one_in(2) {
                     self.fetch().await;
@@ -214,14 +235,24 @@ impl<'a> Session<'a> {
     }
 
     /// A classic member that was out comes back with another id: it may have had nothing to lose.
-    fn note_id(&mut self, now: &Membership, told: MemberEpoch) {
+    /// Whether it may be another one since it was last told.
+    fn note_id(&mut self, now: &Membership, told: MemberEpoch) -> bool {
         // What is told late may be of a membership before this one.
         let id = (now.epoch == told).then(|| now.member_id.clone());
-        if self.id.is_none() || self.id != id {
+        let is_another = self.id.is_none() || self.id != id;
+        if is_another {
             let (member, untold, partitions) = (self.member, self.untold, Vec::new());
             self.note(GroupWhat::Released { member, partitions, is_lost: true, untold });
         }
         self.id = id;
+        is_another
+    }
+
+    /// Tells by which id it is in the group, if it is.
+    fn show_id(&self) {
+        let now = self.consumer.membership();
+        let is_in = matches!(now.state, MemberState::Stable | MemberState::Rebalancing);
+        self.seat.work.note_member_id(self.seat.client, is_in.then_some(now.member_id));
     }
 
     /// Whether the history knows the records of the topic: a pattern matches others too.
@@ -281,8 +312,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Commits what was handed out and is not committed for certain.
+    /// Commits what was handed out and is not committed for certain. A copy of an earlier commit that was
+    /// long on its way sets the group back, and only another commit sets that right.
     async fn commit_rest(&mut self) {
+        let now = self.seat.work.world.now();
+        if self.unsettled.is_some_and(|until| until <= now) {
+            self.unsettled = None;
+            self.is_dirty = true;
+        }
         if self.is_dirty && self.spec.commit != CommitSpec::Auto {
             self.commit(How::Once).await;
         }
@@ -304,34 +341,42 @@ impl<'a> Session<'a> {
         let noted = offsets.iter().filter(|(at, _)| self.is_known(at));
         let noted = noted.map(|(at, value)| (partition_of(at), Some(committed(value))));
         let (offsets_noted, may_repeat) = (noted.collect(), how == How::Repeated);
+        // One that is made once is made now, in the epoch that is known now.
         self.note(GroupWhat::Write { write, by, offsets: offsets_noted, may_repeat });
         let result = match how {
             How::Once => self.consumer.commit_async(offsets).committed().await,
             How::Repeated => self.consumer.commit_offsets(&offsets).await,
             How::Behind => {
-                self.commit_behind(write, offsets);
+                self.commit_behind((write, asked), offsets);
+                self.note_unsettled();
                 return false;
             }
         };
         self.is_dirty = result.is_err();
         // A member that was out of the group meanwhile may have been in a later one before.
-        let epoch = Some(self.consumer.membership().epoch.0).filter(|now| asked <= *now);
-        let epoch = epoch.unwrap_or(EPOCH_UNKNOWN);
+        let now = Some(self.consumer.membership().epoch.0).filter(|now| asked <= *now);
+        let epoch = if may_repeat { now.unwrap_or(EPOCH_UNKNOWN) } else { asked };
         let outcome = outcome(self.seat, self.group, &result, how);
+        if may_repeat || matches!(outcome, WriteOutcome::Unknown { .. }) {
+            self.note_unsettled();
+        }
         self.note(GroupWhat::Written { write, outcome, epoch });
         result.is_ok()
     }
 
-    fn commit_behind(&self, write: u32, offsets: Offsets) {
+    fn note_unsettled(&mut self) {
+        self.unsettled = Some(self.seat.work.world.now() + ANSWER_NANOS_MAX);
+    }
+
+    fn commit_behind(&self, (write, epoch): (u32, i32), offsets: Offsets) {
         let pending = self.consumer.commit_async(offsets);
         let (work, group) = (Arc::clone(&self.seat.work), Arc::clone(self.group));
         let node = self.seat.node;
         let task = async move {
             let outcome = match pending.committed().await {
                 Ok(()) => WriteOutcome::Done,
-                Err(error) => WriteOutcome::Unknown { error: text_of(&error) },
+                Err(error) => failed(&error, false),
             };
-            let epoch = EPOCH_UNKNOWN;
             work.note_group(node, &group, GroupWhat::Written { write, outcome, epoch });
         };
         drop(runtime::spawn(&self.seat.runtime, "commit", task));
@@ -458,14 +503,13 @@ fn observer(seat: &Seat, group: &Arc<str>, member: u32) -> CommitObserver {
                 let Some((write, asked, may_repeat)) = open.remove(&number) else { return };
                 let outcome = match outcome {
                     Ok(()) => WriteOutcome::Done,
-                    Err(error @ (CommitError::NotMember(_) | CommitError::Rebalancing))
-                        if !may_repeat =>
-                    {
-                        WriteOutcome::Refused { error: text_of(&error) }
-                    }
-                    Err(error) => WriteOutcome::Unknown { error: text_of(&error) },
+                    Err(error) => failed(&error, may_repeat),
                 };
-                let epoch = if asked <= epoch.0 { epoch.0 } else { EPOCH_UNKNOWN };
+                let epoch = match epoch.0 {
+                    _ if !may_repeat => asked,
+                    now if asked <= now => now,
+                    _ => EPOCH_UNKNOWN,
+                };
                 GroupWhat::Written { write, outcome, epoch }
             }
         };
@@ -473,8 +517,7 @@ fn observer(seat: &Seat, group: &Arc<str>, member: u32) -> CommitObserver {
     })
 }
 
-/// How a commit ended. One that was refused for what its member is was refused as a whole; of one that
-/// was made more than once nobody knows what the others did.
+/// How a commit ended; what nothing explains is told.
 fn outcome(
     seat: &Seat,
     group: &Arc<str>,
@@ -484,16 +527,25 @@ fn outcome(
     let Err(error) = result else { return WriteOutcome::Done };
     let request = || format!("OffsetCommit of {group}");
     match error {
-        CommitError::NotMember(_) | CommitError::Rebalancing if how == How::Once => {
-            return WriteOutcome::Refused { error: text_of(error) };
-        }
         CommitError::NotMember(_) | CommitError::Rebalancing => {}
         CommitError::Partition { source, .. } => {
             seat.note_failure(&request(), &ClientError::Broker(source.clone()), &[]);
         }
         CommitError::Request(source) => seat.note_failure(&request(), source, &[]),
     }
-    WriteOutcome::Unknown { error: text_of(error) }
+    failed(error, how == How::Repeated)
+}
+
+/// A commit that was refused for what its member is was refused as a whole; of one that was made more
+/// than once nobody knows what the others did.
+fn failed(error: &CommitError, may_repeat: bool) -> WriteOutcome {
+    let text = text_of(error);
+    match error {
+        CommitError::NotMember(_) | CommitError::Rebalancing if !may_repeat => {
+            WriteOutcome::Refused { error: text }
+        }
+        _ => WriteOutcome::Unknown { error: text },
+    }
 }
 
 /// What a commit notes down: its number, and bytes of every length in UTF-8.

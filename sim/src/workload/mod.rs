@@ -382,7 +382,7 @@ fn roles(scenario: &Scenario) -> Vec<Role> {
         .flat_map(|(promise, count)| (0..*count).map(|_| Role::Produce(*promise)))
         .collect();
     roles.extend((0..work.readers).map(Role::Read));
-    let of_group = |group: &GroupSpec| group.resets + group.offset_deletions;
+    let of_group = |group: &GroupSpec| group.resets + group.offset_deletions + group.hangs;
     let resets: u32 = scenario.groups.values().map(of_group).sum();
     if work.trims + work.short_lived_topics + work.admin_requests + resets > 0 {
         roles.push(Role::Administer);
@@ -405,6 +405,13 @@ struct Seat {
 }
 
 impl Seat {
+    /// The same client at something else besides, with dice of its own.
+    fn beside(&self, stream: &str, number: u64) -> Seat {
+        let dice = Dice(self.runtime.random.stream(stream, number));
+        let (work, runtime) = (Arc::clone(&self.work), self.runtime.clone());
+        Seat { work, runtime, node: self.node, client: self.client, dice }
+    }
+
     fn new(work: Arc<Work>, runtime: Runtime, node: NodeId, client: usize) -> Seat {
         let dice = Dice(runtime.random.stream("workload", client as u64));
         Seat { work, runtime, node, client, dice }
@@ -412,7 +419,17 @@ impl Seat {
 
     /// A client of the cluster; impatient, as a simulated minute must hold many of its time limits.
     fn client(&self) -> Client {
-        let config = ClientConfig {
+        Client::new(&self.runtime, self.client_config())
+    }
+
+    /// A client that sends no request of an administrator a second time.
+    fn client_of_one_attempt(&self) -> Client {
+        let config = ClientConfig { api_timeout: Duration::ZERO, ..self.client_config() };
+        Client::new(&self.runtime, config)
+    }
+
+    fn client_config(&self) -> ClientConfig {
+        ClientConfig {
             bootstrap_servers: self.work.brokers.clone(),
             client_id: format!("client-{}", self.client + 1),
             instance: self.client as u64,
@@ -429,8 +446,7 @@ impl Seat {
                 max: Duration::from_millis(500),
             },
             ..ClientConfig::default()
-        };
-        Client::new(&self.runtime, config)
+        }
     }
 
     fn metadata_age_max(&self) -> Duration {

@@ -41,6 +41,7 @@ impl Life {
         rules: &GroupRules,
         clocks: &Clocks,
         events: &[Moment<'_>],
+        refused: &BTreeSet<u32>,
     ) -> Life {
         let losses = history.events.iter().filter_map(|event| match event.what {
             What::PowerLoss { .. } if rules.is_lost_with_power => Some(event.at),
@@ -49,7 +50,7 @@ impl Life {
         let deletions = deletions(events);
         let stays = stays(events);
         Life {
-            bare: bare(events, &deletions),
+            bare: bare(events, refused, &deletions),
             deletions,
             losses: losses.collect(),
             held: held(&stays),
@@ -109,17 +110,18 @@ impl Life {
 }
 
 fn deletions(events: &[Moment<'_>]) -> Vec<Span> {
-    let mut open: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut open: BTreeMap<u32, (u64, bool)> = BTreeMap::new();
     let mut spans = Vec::new();
     for moment in events {
         match moment.what {
-            GroupWhat::Write { write, by: Writer::Deletion, .. } => {
-                open.insert(*write, moment.at);
+            GroupWhat::Write { write, by: Writer::Deletion, may_repeat, .. } => {
+                open.insert(*write, (moment.at, *may_repeat));
             }
             GroupWhat::Written { write, outcome, .. } => {
-                let Some(from) = open.remove(write) else { continue };
+                let Some((from, may_repeat)) = open.remove(write) else { continue };
                 let until = match outcome {
-                    WriteOutcome::Done => moment.at.saturating_add(ANSWER_NANOS_MAX),
+                    WriteOutcome::Done if may_repeat => moment.at.saturating_add(ANSWER_NANOS_MAX),
+                    WriteOutcome::Done => moment.at,
                     WriteOutcome::Unknown { .. } => u64::MAX,
                     WriteOutcome::Refused { .. } => continue,
                 };
@@ -128,13 +130,13 @@ fn deletions(events: &[Moment<'_>]) -> Vec<Span> {
             _ => {}
         }
     }
-    spans.extend(open.into_values().map(|from| Span { from, until: u64::MAX }));
+    spans.extend(open.into_values().map(|(from, _)| Span { from, until: u64::MAX }));
     spans
 }
 
 /// From the begin, and from every deletion of the group or of offsets, to the next time that somebody
 /// heard of an offset.
-fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
+fn bare(events: &[Moment<'_>], refused: &BTreeSet<u32>, deletions: &[Span]) -> Vec<Span> {
     let mut deleting = BTreeSet::new();
     let mut begins = vec![0];
     let mut heard = Vec::new();
@@ -142,7 +144,7 @@ fn bare(events: &[Moment<'_>], deletions: &[Span]) -> Vec<Span> {
         match moment.what {
             GroupWhat::Write { write, by: Writer::Deletion, .. } => _ = deleting.insert(*write),
             GroupWhat::Write { write, offsets, .. }
-                if offsets.iter().any(|(_, at)| at.is_none()) =>
+                if !refused.contains(write) && offsets.iter().any(|(_, at)| at.is_none()) =>
             {
                 // It may have been the last one.
                 deleting.insert(*write);

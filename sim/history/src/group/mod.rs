@@ -8,6 +8,7 @@
 //! Start at [`check`].
 
 mod event;
+mod falls;
 mod life;
 mod offsets;
 mod owners;
@@ -44,6 +45,8 @@ struct GroupCase<'a> {
     /// When somebody first asked for topics to be deleted.
     deletions: BTreeMap<&'a Arc<str>, u64>,
     events: Vec<Moment<'a>>,
+    /// The writes of which nothing was done.
+    refused: BTreeSet<u32>,
     life: Life,
 }
 
@@ -59,10 +62,13 @@ pub(crate) fn check(
     let deletions: BTreeMap<&Arc<str>, u64> = deletions(history);
     for (name, rules) in &history.groups {
         let events: Vec<Moment<'_>> = events_of(history, name).collect();
-        let life = Life::of(history, rules, clocks, &events);
+        let refused = refused(&events);
+        let life = Life::of(history, rules, clocks, &events, &refused);
         let deletions = deletions.clone();
-        let case = GroupCase { history, name, rules, index, damaged, deletions, events, life };
+        let case =
+            GroupCase { history, name, rules, index, damaged, deletions, events, refused, life };
         owners::check(&case, verdict);
+        falls::check(&case, verdict);
         offsets::check(&case, is_ended, verdict);
         records::check(&case, is_ended, verdict);
         verdict.violations.extend(case.overfull());
@@ -97,6 +103,14 @@ fn events_of<'a>(history: &'a History, name: &Arc<str>) -> impl Iterator<Item = 
         }
         _ => None,
     })
+}
+
+fn refused(events: &[Moment<'_>]) -> BTreeSet<u32> {
+    let refused = events.iter().filter_map(|moment| match moment.what {
+        GroupWhat::Written { write, outcome: WriteOutcome::Refused { .. }, .. } => Some(*write),
+        _ => None,
+    });
+    refused.collect()
 }
 
 impl GroupCase<'_> {

@@ -90,7 +90,7 @@ fn writes<'a>(case: &GroupCase<'a>) -> Writes<'a> {
         let GroupWhat::Write { write, by, offsets, may_repeat } = moment.what else { continue };
         let end = ends.get(write).copied();
         let done = end.and_then(|(at, outcome)| (*outcome == WriteOutcome::Done).then_some(at));
-        let is_refused = matches!(end, Some((_, WriteOutcome::Refused { .. })));
+        let is_refused = case.refused.contains(write);
         let until = match done {
             Some(at) if *may_repeat => at.saturating_add(ANSWER_NANOS_MAX),
             Some(at) => at,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Commits, Committed, GroupCase, GroupWhat, WriteOutcome, Writer};
+use super::{Commits, Committed, GroupCase, GroupWhat, Writer};
 use crate::anomaly::seconds;
 use crate::index::Span;
 use crate::{Anomaly, Partition, Verdict};
@@ -59,10 +59,13 @@ fn last_committed<'a>(case: &GroupCase<'a>) -> BTreeMap<&'a Partition, &'a Commi
     last
 }
 
-/// The highest offset that somebody outside the group set; who does so decides what is left out.
+/// The highest offset that somebody outside the group may have set; who does so decides what is left
+/// out.
 fn set_by_hand(case: &GroupCase<'_>, partition: &Partition) -> Option<i64> {
     let set = case.events.iter().filter_map(|moment| match moment.what {
-        GroupWhat::Write { by: Writer::Admin, offsets, .. } => {
+        GroupWhat::Write { write, by: Writer::Admin, offsets, .. }
+            if !case.refused.contains(write) =>
+        {
             let mut of_partition = offsets.iter().filter(|(at, _)| at == partition);
             of_partition.find_map(|(_, value)| Some(value.as_ref()?.offset))
         }
@@ -75,7 +78,6 @@ fn set_by_hand(case: &GroupCase<'_>, partition: &Partition) -> Option<i64> {
 fn check_at_most_once(case: &GroupCase<'_>, verdict: &mut Verdict) {
     let mut first: BTreeMap<(&Partition, i64), (u32, u64)> = BTreeMap::new();
     let mut told: BTreeSet<&Partition> = BTreeSet::new();
-    let refused = refused(case);
     for moment in &case.events {
         let GroupWhat::Processed { member, partition, offsets } = moment.what else { continue };
         for &offset in offsets {
@@ -83,7 +85,7 @@ fn check_at_most_once(case: &GroupCase<'_>, verdict: &mut Verdict) {
                 continue;
             };
             let span = Span { from: 0, until: moment.at };
-            let is_excused = is_set_back(case, &refused, partition, offset, moment.at)
+            let is_excused = is_set_back(case, partition, offset, moment.at)
                 || !case.is_judged(partition, moment.at)
                 || !case.life.keeps_offsets(span);
             if is_excused || !told.insert(partition) {
@@ -100,26 +102,12 @@ fn check_at_most_once(case: &GroupCase<'_>, verdict: &mut Verdict) {
     }
 }
 
-fn refused(case: &GroupCase<'_>) -> BTreeSet<u32> {
-    let refused = case.events.iter().filter_map(|moment| match moment.what {
-        GroupWhat::Written { write, outcome: WriteOutcome::Refused { .. }, .. } => Some(*write),
-        _ => None,
-    });
-    refused.collect()
-}
-
 /// Whether somebody outside the group may have set it to `offset` or before by `until`.
-fn is_set_back(
-    case: &GroupCase<'_>,
-    refused: &BTreeSet<u32>,
-    partition: &Partition,
-    offset: i64,
-    until: u64,
-) -> bool {
+fn is_set_back(case: &GroupCase<'_>, partition: &Partition, offset: i64, until: u64) -> bool {
     case.events.iter().take_while(|moment| moment.at <= until).any(|moment| match moment.what {
         GroupWhat::Write { by: Writer::Member { .. }, .. } => false,
         GroupWhat::Write { write, offsets, .. } => {
-            !refused.contains(write)
+            !case.refused.contains(write)
                 && offsets.iter().any(|(at, value)| {
                     at == partition && value.as_ref().is_none_or(|value| value.offset <= offset)
                 })

@@ -193,8 +193,9 @@ fn what_is_committed_stays() {
     check("fetched 5:7", &["commit-altered"]);
     check("fetched 6:8", &["commit-altered"]);
     check("fetched 4:99", &["commit-altered"]);
-    // Lower, because somebody said so.
-    check("commit 9 1 4 2, done 9 4, fetched 2:9", &[]);
+    // Lower: what was written last is right, but for who wrote it.
+    check("commit 9 1 4 2, done 9 4, fetched 2:9", &["commit-fell"]);
+    // Because somebody said so.
     check("set 9 0, done 9, fetched 0:9", &[]);
     check("set 9 0, done 9, fetched 5:8", &["commit-lost"]);
     check("set 9 0, refused 9, fetched 0:9", &["refused-visible"]);
@@ -202,6 +203,74 @@ fn what_is_committed_stays() {
     check("drop 9, done 9, fetched none", &[]);
     check("drop 9, done 9, fetched 5:8", &["commit-lost"]);
     check("drop 9, unknown 9, fetched 5:8, fetched none", &[]);
+}
+
+#[test]
+fn a_member_does_not_commit_less_than_before() {
+    let began = "began 1, began 2, assign 1 4, commit 7 1 4 5, done 7 4,";
+    let check = |lines: &str, expected: &[&str]| {
+        check_with(GroupRules::default(), &format!("{began} {lines}, {ENDED}"), expected);
+    };
+    check("commit 8 1 4 5, done 8 4", &[]);
+    check("commit 8 1 4 3, done 8 4", &["commit-fell"]);
+    // It goes on from there; one fall is told once.
+    check("commit 8 1 4 3, done 8 4, commit 9 1 4 4, done 9 4", &["commit-fell"]);
+    check("commit 8 1 4 3, refused 8", &[]);
+    check("commit 8 1 4 3, unknown 8", &[]);
+    // In a later generation too, as long as it keeps the partition.
+    check("assign 1 5 none, commit 8 1 5 3, done 8 5", &["commit-fell"]);
+    check("release 1, assign 1 5, commit 8 1 5 3, done 8 5", &[]);
+    check("lost 1, assign 1 5, commit 8 1 5 3, done 8 5", &[]);
+    check("lost 1 none, commit 8 1 4 3, done 8 4", &["commit-fell"]);
+    check("reset 1 0, commit 8 1 4 3, done 8 4", &["unfit-error"]);
+    // Another one begins where it does.
+    check("end 1, assign 2 5, commit 8 2 5 3, done 8 5", &[]);
+    // On the way out it is a member still.
+    check("end 1, commit 8 1 4 3, done 8 4", &["commit-fell"]);
+}
+
+#[test]
+fn commits_that_were_under_way_together_have_no_order() {
+    let check = |lines: &str, expected: &[&str]| {
+        let lines = format!("began 1, assign 1 4, commit 7 1 4 5, {lines}, {ENDED}");
+        check_with(GroupRules::default(), &lines, expected);
+    };
+    check("commit 8 1 4 3, done 7 4, done 8 4", &[]);
+    check("unknown 7, commit 8 1 4 3, done 8 4", &[]);
+    check("refused 7, commit 8 1 4 3, done 8 4", &[]);
+    // What it had asked for before it let go is answered after that.
+    check("release 1, done 7 4, assign 1 5, commit 8 1 5 3, done 8 5", &[]);
+    check("done 7 4, commit 8 1 4 3, release 1, done 8 4", &[]);
+    // What was answered first was asked for last, and a third one is held against the higher of them.
+    check("commit 8 1 4 3, done 8 4, done 7 4, commit 9 1 4 4, done 9 4", &["commit-fell"]);
+}
+
+#[test]
+fn whom_an_administrator_sets_back_commits_less() {
+    let check = |lines: &str, expected: &[&str]| {
+        let lines = format!("began 1, assign 1 4, commit 7 1 4 5, done 7 4, {lines}, {ENDED}");
+        check_with(GroupRules::default(), &lines, expected);
+    };
+    let lower = "commit 8 1 4 3, done 8 4";
+    check(&format!("set 9 0, done 9, {lower}"), &[]);
+    check(&format!("set 9 0, unknown 9, {lower}"), &[]);
+    check(&format!("set 9 0, refused 9, {lower}"), &["commit-fell"]);
+    check(&format!("forget 9, refused 9, {lower}"), &["commit-fell"]);
+    check(&format!("drop 9, refused 9, {lower}"), &["commit-fell"]);
+    check("set 9 0, commit 8 1 4 3, done 8 4, done 9", &[]);
+}
+
+#[test]
+fn a_log_that_may_lose_its_end_sends_its_readers_back() {
+    let rules = Rules { is_lost_with_power: true, ..Rules::default() };
+    let check = |rules: Rules, expected: &[&str]| {
+        let lines =
+            "began 1, assign 1 4, commit 7 1 4 5, done 7 4, power, commit 8 1 4 3, done 8 4";
+        let script = Script::new(rules).with_group(GroupRules::default());
+        assert_eq!(script.run(&format!("{lines}, {ENDED}")), expected);
+    };
+    check(rules, &[]);
+    check(Rules::default(), &["commit-fell"]);
 }
 
 #[test]
@@ -214,6 +283,7 @@ fn an_offset_is_deleted_where_nobody_reads() {
     check("set 7 3, done 7, forget 8, done 8, fetched none", &[]);
     check("set 7 3, done 7, forget 8, done 8, fetched 3:7", &["commit-lost"]);
     check("set 7 3, done 7, forget 8, unknown 8, fetched 3:7, fetched none", &[]);
+    check("set 7 3, done 7, forget 8, refused 8, fetched none", &["commit-lost"]);
     check("set 7 3, done 7, forget 8, done 8, set 9 2, done 9, fetched none", &["commit-lost"]);
     let reads = "began 1, assign 1 4, commit 7 1 4 3, done 7 4,";
     check(&format!("{reads} end 1, forget 8, done 8"), &[]);
@@ -222,6 +292,9 @@ fn an_offset_is_deleted_where_nobody_reads() {
     // Without its last offset an empty group goes, and begins anew.
     let gone = "began 1, assign 1 1, commit 7 1 1 3, done 7 1, end 1, forget 8, done 8,";
     check(&format!("{gone} began 2, assign 2 1"), &[]);
+    let kept = gone.replace("done 8", "refused 8");
+    check(&format!("{SET} {gone} began 2, assign 2 1"), &[]);
+    check(&format!("{SET} {kept} began 2, assign 2 1"), &["two-owners"]);
 }
 
 #[test]
@@ -307,6 +380,8 @@ fn what_is_committed_was_processed() {
     // Somebody decided to leave them out.
     check("set 7 2, done 7, fetched 2:7", &[]);
     check("set 7 1, done 7, set 8 2, done 8, fetched 2:8", &[]);
+    check(&format!("set 6 2, refused 6, process 1 0, {committed}"), &["unprocessed"]);
+    check(&format!("set 6 2, unknown 6, process 1 0, {committed}"), &[]);
     let automatic = |lines: &str, expected: &[&str]| check_records(Commits::Auto, lines, expected);
     automatic(&format!("process 1 0 1, {committed}"), &[]);
     automatic(&format!("process 1 0, {committed}"), &["unprocessed"]);

@@ -11,6 +11,7 @@
 mod batches;
 mod frames;
 mod groups;
+mod hang;
 mod old;
 mod sequences;
 mod wire;
@@ -27,7 +28,6 @@ use protocol::{ErrorCode, Records, StrBytes};
 
 use super::Seat;
 use super::looks::Looks;
-use crate::plan::Dice;
 use crate::world::Kind;
 use wire::NoAnswer;
 
@@ -63,9 +63,7 @@ struct Act {
 
 impl Act {
     fn new(seat: &Seat, number: u32) -> Act {
-        let dice = Dice(seat.runtime.random.stream("wild", u64::from(number)));
-        let (work, runtime) = (Arc::clone(&seat.work), seat.runtime.clone());
-        let seat = Seat { work, runtime, node: seat.node, client: seat.client, dice };
+        let seat = seat.beside("wild", u64::from(number));
         Act { seat, number, name: String::new() }
     }
 
