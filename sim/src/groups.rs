@@ -62,8 +62,13 @@ impl Stage {
             if of_group.all(|client| self.work.is_silent(client)) {
                 continue;
             }
+            // A member that was busy hears late of what happened to it long ago.
+            let from = self.world.now();
             loop {
-                let reasons = self.why_not_settled(client, clients, name, spec).await;
+                let mut reasons = self.not_told(clients, name, from);
+                if reasons.is_empty() {
+                    reasons = self.why_not_settled(client, clients, name, spec).await;
+                }
                 if reasons.is_empty() {
                     break;
                 }
@@ -157,6 +162,18 @@ impl Stage {
     fn lifeless(&self, phase: &'static str, mut why: Vec<String>) {
         why.truncate(REASONS_MAX);
         self.slate().lifeless = Some(Lifeless { phase, why });
+    }
+
+    /// Members that are alive and have not asked since `from` and been told nothing new.
+    fn not_told(&self, clients: &[NodeId], name: &str, from: Nanos) -> Vec<String> {
+        let views = self.work.views();
+        let of_group = views.iter().filter(|(client, view)| {
+            let is_alive = self.world.process(clients[**client]).is_some();
+            is_alive && &*view.group == name && view.untold < from
+        });
+        let reason =
+            |view: &View| format!("group {name}: member {} has not heard all", view.member);
+        of_group.map(|(_, view)| reason(view)).collect()
     }
 
     async fn why_not_settled(

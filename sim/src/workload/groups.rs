@@ -39,6 +39,8 @@ pub struct View {
     pub owned: BTreeSet<Partition>,
     /// The member id by which it is in the group, if it is, as it was told last.
     pub id: Option<StrBytes>,
+    /// When the last poll began that had no change to tell.
+    pub untold: Nanos,
 }
 
 /// An assignment that nobody made anew when its leader came back: a static leader is told to leave it
@@ -144,7 +146,7 @@ impl Work {
     pub(super) fn begin_session(&self, client: usize, group: &Arc<str>) -> u32 {
         let member = self.groups.members.fetch_add(1, Ordering::Relaxed);
         let (group, owned) = (Arc::clone(group), BTreeSet::new());
-        let view = View { member, group, owned, id: None };
+        let view = View { member, group, owned, id: None, untold: 0 };
         self.groups.lock().views.insert(client, view);
         member
     }
@@ -161,6 +163,13 @@ impl Work {
     pub(super) fn note_member_id(&self, client: usize, id: Option<StrBytes>) {
         if let Some(view) = self.groups.lock().views.get_mut(&client) {
             view.id = id;
+        }
+    }
+
+    /// Client number `client` was told nothing new by a poll that began then.
+    pub(super) fn note_untold(&self, client: usize, begun: Nanos) {
+        if let Some(view) = self.groups.lock().views.get_mut(&client) {
+            view.untold = begun;
         }
     }
 

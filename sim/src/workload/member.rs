@@ -168,11 +168,11 @@ impl<'a> Session<'a> {
         self.show_id();
         match polled {
             Ok(Polled::Nothing) => {
-                self.untold = begun;
+                self.note_untold(begun);
                 self.commit_rest().await;
             }
             Ok(Polled::Records(records)) => {
-                self.untold = begun;
+                self.note_untold(begun);
                 self.on_records(&records).await;
             }
             Ok(Polled::Assigned(change)) => {
@@ -206,6 +206,11 @@ impl<'a> Session<'a> {
             }
         }
         self.wander().await
+    }
+
+    fn note_untold(&mut self, begun: Nanos) {
+        self.untold = begun;
+        self.seat.work.note_untold(self.seat.client, begun);
     }
 
     /// What a member does besides.
