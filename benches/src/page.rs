@@ -101,7 +101,10 @@ fn number(figure: f64) -> String {
 }
 
 fn median(figures: &[f64]) -> Option<f64> {
-    sorted(figures).get(figures.len() / 2).copied()
+    let (sorted, middle) = (sorted(figures), figures.len() / 2);
+    let upper = sorted.get(middle)?;
+    let lower = if figures.len().is_multiple_of(2) { sorted[middle - 1] } else { *upper };
+    Some(f64::midpoint(lower, *upper))
 }
 
 fn sorted(figures: &[f64]) -> Vec<f64> {
@@ -131,6 +134,7 @@ mod tests {
         table.put("klamm", "idle", "s", 0.0);
         table.put("Kafka", "idle", "s", 1234.6);
         table.put("Kafka", "busy", "s", 1.0);
+        table.put("Kafka", "busy", "s", 4.0);
         let lines: String = table.rows.iter().map(|row| line(&table, row)).collect();
         let text = head(&table) + &lines;
         expect_test::expect![[r#"
@@ -139,7 +143,7 @@ mod tests {
             |---|---:|---:|---:|
             | one joins, ms | 3.24 (2.00–900) | 31.4 (1.00–1000) | 9.69 |
             | idle, s | 0.00 | 1235 | – |
-            | busy, s | – | 1.00 | – |
+            | busy, s | – | 2.50 (1.00–4.00) | – |
         "#]]
         .assert_eq(&text);
     }
