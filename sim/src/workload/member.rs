@@ -239,8 +239,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A classic member that was out comes back with another id: it may have had nothing to lose.
-    /// Whether it may be another one since it was last told.
+    /// Whether it may be another member since it was last told: a classic one that was out comes back
+    /// with another id, and may have had nothing to lose.
     fn note_id(&mut self, now: &Membership, told: MemberEpoch) -> bool {
         // What is told late may be of a membership before this one.
         let id = (now.epoch == told).then(|| now.member_id.clone());

@@ -346,11 +346,11 @@ impl ConsumerMember {
 
     pub(super) fn on_names(&mut self, now: Instant, names: BTreeMap<TopicId, StrBytes>) {
         // Only those that it needs: topics come and go, and the whole cluster's are told here.
-        let is_target = |id: &TopicId| self.target.iter().flatten().any(|(known, _)| known == id);
-        let is_owned = |id: &TopicId| self.owned.iter().any(|(known, _)| known == id);
-        self.names.retain(|id, _| is_target(id) || is_owned(id));
+        let held = self.target.iter().flatten().chain(&self.owned);
+        let needed: BTreeSet<TopicId> = held.map(|(id, _)| *id).collect();
+        self.names.retain(|id, _| needed.contains(id));
         let before = self.names.len();
-        self.names.extend(names.into_iter().filter(|(id, _)| is_target(id)));
+        self.names.extend(names.into_iter().filter(|(id, _)| needed.contains(id)));
         if self.phase == Phase::Member && self.names.len() > before {
             self.reconcile(now);
             self.beat(now);

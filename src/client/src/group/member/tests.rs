@@ -682,6 +682,23 @@ fn a_topic_that_was_made_anew_is_another_one() {
     assert_eq!(script.poll_and_release(), "assign(0@2) hb(2 owns[0])");
 }
 
+/// Those of the whole cluster are told, and topics come and go.
+#[test]
+fn names_that_nobody_needs_are_not_kept() {
+    let mut script = consumer(modern());
+    let other = model::Uuid([9; 16]);
+    script.member.on_names(script.now, BTreeMap::from([(other, "other".into())]));
+    assert_eq!(script.told(), "");
+    script.wait();
+    let Answer::ConsumerHeartbeat(Ok(mut response)) = heartbeat_answer(2, Some(&[0])) else {
+        unreachable!()
+    };
+    response.assignment.as_mut().expect("one").topic_partitions[0].topic_id = other;
+    // It asks for the name when it needs it.
+    let answer = Answer::ConsumerHeartbeat(Ok(response));
+    assert_eq!(script.answer(answer), "resolve(1) revoke(0,1@2)");
+}
+
 #[test]
 fn a_stale_commit_asks_for_the_newest_epoch() {
     let mut script = consumer(modern());
