@@ -1,7 +1,7 @@
 //! What a member says of itself has to fit into the log, beside what its group is told because of it.
 //!
-//! The records of a call are in one batch. One that turns out to be too large when the shard has
-//! decided already costs a new shard, and all groups of the partition wait for that. So calls are
+//! What a call decides of a group is in one batch. One that turns out to be too large when the shard
+//! has decided already costs a new shard, and all groups of the partition wait for that. So calls are
 //! measured before. Kafka decides, fails to append, and takes back what it decided.
 
 use protocol::messages as m;
@@ -26,8 +26,8 @@ impl Config {
 }
 
 impl Request {
-    /// How many bytes of it would be in the log, if there are more than there may be.
-    pub(crate) fn is_too_large(&self, config: &Config) -> Option<usize> {
+    /// How many bytes of it would be in the log, if those are more than there may be.
+    pub(crate) fn bytes_too_many(&self, config: &Config) -> Option<usize> {
         let bytes = match self {
             Request::JoinGroup(request) => join_bytes(request),
             Request::ConsumerGroupHeartbeat(request) => heartbeat_bytes(request),

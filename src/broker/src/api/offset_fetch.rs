@@ -113,7 +113,8 @@ async fn fetch(
         }
         Ok(other) => unreachable!("a shard answers what it was asked, not {other:?}"),
         Err(error) => {
-            // Consumers before 3.9 give up on it (`GroupCoordinatorService.handleOffsetFetchException`).
+            // On COORDINATOR_NOT_AVAILABLE consumers before 3.9 give up, here and nowhere else
+            // (`GroupCoordinatorService.handleOffsetFetchException`).
             let error_code = match error {
                 ErrorCode::CoordinatorNotAvailable => ErrorCode::NotCoordinator,
                 error => error,

@@ -26,7 +26,7 @@ const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// So many ids of a group are given out and not used yet: who asks for an id and never comes with it
 /// costs memory until its session would be over.
-const PENDING_JOINS_MAX: usize = 10_000;
+pub(crate) const PENDING_JOINS_MAX: usize = 10_000;
 
 impl Shard {
     pub(crate) fn join_group(

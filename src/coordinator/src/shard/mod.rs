@@ -135,7 +135,7 @@ impl Shard {
     pub fn call(&mut self, call: Call, env: &mut Env<'_>, out: &mut Output) {
         let Call { ticket, api_version, client_id, client_host, request } = call;
         let from = Caller { ticket, api_version, client_id, client_host };
-        if let Some(bytes) = request.is_too_large(&self.config) {
+        if let Some(bytes) = request.bytes_too_many(&self.config) {
             return self.refuse_as_too_large(from, &request, bytes, out);
         }
         match request {

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use expect_test::expect;
 use protocol::StrBytes;
 
+use crate::classic::join::PENDING_JOINS_MAX;
 use crate::classic::{ClassicGroup, ClassicMember, ClassicState, MemberProtocol};
 use crate::config::Config;
-use crate::script::check_with;
+use crate::script::{World, check_with};
+use crate::timers::Timer;
 
 /// Tables of so many names are made in a second; searching lists of them would take hours, and the test
 /// would not end.
@@ -70,4 +72,29 @@ fn a_subscription_that_the_log_has_no_room_for_is_refused() {
         0s b: join: INVALID_REQUEST
     "#]],
     );
+}
+
+#[test]
+fn ids_that_nobody_comes_back_with_are_not_given_out_for_ever() {
+    let mut world = World::new(Config::default());
+    world.play("a joins");
+    world.run(|shard, env, _| {
+        for number in 1..PENDING_JOINS_MAX {
+            let id = StrBytes::from(format!("id-{number}"));
+            let timer = Timer::ClassicPending(StrBytes::from_static("g"), id.clone());
+            shard.timers.set(timer, env.now + Duration::from_secs(6));
+            shard.classic_mut("g").expect("somebody joins it").pending_joins.insert(id);
+        }
+    });
+    world.play("b joins");
+    // Those that were given out are forgotten after their session.
+    world.play("after 10s");
+    world.play("c joins");
+    expect![[r#"
+        0s log: g generation 0
+        0s a: join: MEMBER_ID_REQUIRED for a
+        0s b: join: GROUP_MAX_SIZE_REACHED
+        10s c: join: MEMBER_ID_REQUIRED for c
+    "#]]
+    .assert_eq(&world.told);
 }

@@ -146,6 +146,20 @@ fn a_subscription_that_the_log_has_no_room_for_is_refused() {
 }
 
 #[test]
+fn ids_are_no_longer_than_anybody_needs() {
+    let mut world = World::new();
+    let mut all = refusal(&mut world, |it| it.member_id = StrBytes::from("m".repeat(1001)));
+    all += &refusal(&mut world, |it| it.instance_id = Some(StrBytes::from("i".repeat(1001))));
+    all += &refusal(&mut world, |it| it.member_id = StrBytes::from("m".repeat(1000)));
+    expect![[r#"
+        INVALID_REQUEST: MemberId has 1001 bytes; 1000 are allowed.
+        INVALID_REQUEST: InstanceId has 1001 bytes; 1000 are allowed.
+        NONE: 
+    "#]]
+    .assert_eq(&all);
+}
+
+#[test]
 fn a_message_that_repeats_what_a_client_sent_is_cut() {
     let refusal = Refusal::unknown_member(&"ä".repeat(20_000), "g");
     let message = refusal.into_heartbeat_response().error_message.unwrap();
