@@ -73,6 +73,13 @@ pub struct Options {
     only: Option<Broker>,
 }
 
+impl Options {
+    /// Whether all of it is measured.
+    pub fn is_whole(&self) -> bool {
+        self.only.is_none()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Broker {
     Klamm,

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
@@ -85,8 +85,10 @@ pub fn run(options: &Options) -> Result<()> {
     for stream in listener.incoming() {
         let (stream, limit) = (stream?, Arc::clone(&limit));
         thread::spawn(move || {
-            // A load that ends closes its connections.
-            let _ = limit.serve(stream);
+            // That a load closes its connections ends them too.
+            if let Err(end) = limit.serve(stream) {
+                eprintln!("a connection ends: {end:#}");
+            }
         });
     }
     Ok(())
@@ -130,7 +132,7 @@ impl Limit {
         if let Some(known) = partitions.get(&index) {
             return Ok(Arc::clone(known));
         }
-        let file = File::create(Path::new(&self.directory).join(index.to_string()))?;
+        let file = File::create(self.directory.join(index.to_string()))?;
         let partition = Partition { file, state: Mutex::default(), synced: Condvar::new() };
         let partition = Arc::new(partition);
         partitions.insert(index, Arc::clone(&partition));
@@ -156,8 +158,9 @@ impl Partition {
             drop(state);
             let synced = self.file.sync_data();
             state = self.lock();
-            state.is_syncing = false;
+            // After a failed sync nobody may be answered: they wait until the load gives up.
             synced?;
+            state.is_syncing = false;
             state.synced = covered;
             self.synced.notify_all();
         }

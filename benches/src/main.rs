@@ -44,8 +44,8 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Groups(options) => keep(&groups::measure(&options)?)?,
-        Command::Node(options) => keep(&node::measure(&options)?)?,
+        Command::Groups(options) => keep(&groups::measure(&options)?, options.is_whole())?,
+        Command::Node(options) => keep(&node::measure(&options)?, options.is_whole())?,
         Command::Page => {}
         Command::Limit(options) => return limit::run(&options),
         Command::Load(load) => return load::run(&load),
@@ -53,8 +53,8 @@ fn main() -> Result<()> {
     page::write()
 }
 
-/// Shows a result, and keeps it if it is of both brokers.
-fn keep(outcome: &Outcome) -> Result<()> {
+/// Shows a result, and keeps it if it is the whole of its subject.
+fn keep(outcome: &Outcome, is_whole: bool) -> Result<()> {
     print!("{}", page::section(outcome));
-    if outcome.is_complete() { outcome.save() } else { Ok(()) }
+    if is_whole { outcome.save() } else { Ok(()) }
 }

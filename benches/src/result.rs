@@ -52,14 +52,6 @@ pub struct Row {
 }
 
 impl Outcome {
-    /// Whether klamm and Kafka, which are the first two columns, have figures everywhere.
-    pub fn is_complete(&self) -> bool {
-        let mut rows = self.tables.iter().flat_map(|table| &table.rows).peekable();
-        let is_there = rows.peek().is_some();
-        let is_whole = |row: &Row| row.figures.iter().take(2).all(|figures| !figures.is_empty());
-        is_there && rows.all(is_whole)
-    }
-
     /// How often it was measured.
     pub fn turns(&self) -> usize {
         let rows = self.tables.iter().flat_map(|table| &table.rows);

@@ -1,7 +1,6 @@
 //! Reads partitions from their beginning to their end, again and again, one partition a request.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -11,59 +10,39 @@ use protocol::records::Batch;
 use protocol::{ErrorCode, StrBytes};
 
 use super::wire::{connect, frame_of};
-use super::{Tally, Topic};
+use super::{Shape, Span, Tally};
 
 const VERSION: i16 = 12;
 
-/// How to fetch.
+/// How to fetch; each connection has partitions of its own, in turns.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     #[command(flatten)]
-    topic: Topic,
-    /// Connections, each with partitions of its own in turns.
-    #[arg(long, default_value_t = 1)]
-    connections: u32,
+    pub(super) shape: Shape,
     /// Bytes of one answer at the most.
     #[arg(long, default_value_t = 1024 * 1024)]
     partition_bytes: u32,
-    /// Seconds before the measurement.
-    #[arg(long, default_value_t = 1.0)]
-    warm_up: f64,
-    /// Seconds of the measurement.
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
 }
 
-/// Fetches; gives what it took, and the seconds before and of the measurement.
+/// Fetches.
 ///
 /// # Errors
 /// The broker can not be reached, or does not give what is asked for.
-pub(super) fn run(options: &Options) -> Result<(Tally, f64, f64)> {
-    let from = Instant::now() + Duration::from_secs_f64(options.warm_up);
-    let until = from + Duration::from_secs_f64(options.seconds);
-    let mut all = Tally::default();
-    thread::scope(|scope| {
-        let connections: Vec<_> = (0..options.connections)
-            .map(|place| scope.spawn(move || connection(options, place, from, until)))
-            .collect();
-        for connection in connections {
-            all.add(connection.join().expect("a connection does not panic")?);
-        }
-        anyhow::Ok(())
-    })?;
-    Ok((all, options.warm_up, options.seconds))
+pub(super) fn run(options: &Options) -> Result<Tally> {
+    options.shape.run(|place, span| connection(options, place, span))
 }
 
-fn connection(options: &Options, place: u32, from: Instant, until: Instant) -> Result<Tally> {
-    let (mut sender, mut receiver) = connect(&options.topic.address)?;
-    let partitions = (place..options.topic.partitions).step_by(options.connections as usize);
+fn connection(options: &Options, place: u32, span: Span) -> Result<Tally> {
+    let Shape { topic, connections, .. } = &options.shape;
+    let (mut sender, mut receiver) = connect(&topic.address)?;
+    let partitions = (place..topic.partitions).step_by(*connections as usize);
     let mut positions: Vec<(u32, i64)> = partitions.map(|partition| (partition, 0)).collect();
     ensure!(!positions.is_empty(), "more connections than partitions");
     let mut tally = Tally::default();
     loop {
         for (partition, offset) in &mut positions {
             let begun = Instant::now();
-            if until <= begun {
+            if span.until <= begun {
                 tally.held.push(sender.hold()?);
                 return Ok(tally);
             }
@@ -78,7 +57,7 @@ fn connection(options: &Options, place: u32, from: Instant, until: Instant) -> R
             while let Some(batch) = Batch::split_first(&mut records)? {
                 next = Some(batch.header.next_offset().0);
             }
-            if from <= begun {
+            if span.has(begun) {
                 tally.bytes += bytes as u64;
                 tally.nanos.push(begun.elapsed().as_nanos() as u64);
             }
@@ -96,7 +75,7 @@ fn request(options: &Options, partition: u32, offset: i64) -> FetchRequest {
         partition_max_bytes,
         ..Default::default()
     };
-    let topic = StrBytes::from(options.topic.topic.as_str());
+    let topic = StrBytes::from(options.shape.topic.topic.as_str());
     let topic = FetchTopic { topic, partitions: vec![partition], ..Default::default() };
     FetchRequest {
         max_wait_ms: 500,

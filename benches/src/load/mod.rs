@@ -12,6 +12,8 @@ pub mod wire;
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -48,12 +50,62 @@ pub struct Topic {
     partitions: u32,
 }
 
+/// How a load is put on.
+#[derive(Clone, Debug, Args)]
+pub struct Shape {
+    #[command(flatten)]
+    topic: Topic,
+    /// Connections.
+    #[arg(long, default_value_t = 1)]
+    connections: u32,
+    /// Seconds before the measurement.
+    #[arg(long, default_value_t = 2.0)]
+    warm_up: f64,
+    /// Seconds of the measurement.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+/// When it is measured.
+#[derive(Clone, Copy)]
+struct Span {
+    begun: Instant,
+    from: Instant,
+    until: Instant,
+}
+
+impl Span {
+    fn has(&self, moment: Instant) -> bool {
+        self.from <= moment && moment < self.until
+    }
+}
+
+impl Shape {
+    /// Lets every connection, by its number, do its part on a thread of its own.
+    fn run(&self, connection: impl Fn(u32, Span) -> Result<Tally> + Sync) -> Result<Tally> {
+        let begun = Instant::now();
+        let from = begun + Duration::from_secs_f64(self.warm_up);
+        let span = Span { begun, from, until: from + Duration::from_secs_f64(self.seconds) };
+        let connection = &connection;
+        let mut all = Tally::default();
+        thread::scope(|scope| {
+            let parts =
+                (0..self.connections).map(|place| scope.spawn(move || connection(place, span)));
+            for part in parts.collect::<Vec<_>>() {
+                all.add(part.join().expect("a connection does not panic")?);
+            }
+            anyhow::Ok(())
+        })?;
+        Ok(all)
+    }
+}
+
 /// What came of a load.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Requests that were answered in the measured time.
     pub requests: u64,
-    /// Requests that were refused for a while, and sent again.
+    /// Requests that the broker refused for a while, and which count as nothing else.
     pub refused: u64,
     /// Bytes of batches.
     pub bytes: u64,
@@ -91,12 +143,12 @@ impl Report {
 /// # Errors
 /// The broker can not be reached, or answers what it should not.
 pub fn run(load: &Load) -> Result<()> {
-    let (tally, warm_up, seconds) = match load {
+    let (mut tally, shape) = match load {
         Load::Create { topic, config } => return wire::create(topic, config),
-        Load::Produce(options) => produce::run(options)?,
-        Load::Fetch(options) => fetch::run(options)?,
+        Load::Produce(options) => (produce::run(options)?, &options.shape),
+        Load::Fetch(options) => (fetch::run(options)?, &options.shape),
     };
-    let report = tally.report(warm_up, seconds)?;
+    let report = tally.report(shape)?;
     println!("{}", serde_json::to_string(&report)?);
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
@@ -120,9 +172,9 @@ impl Tally {
         self.nanos.extend(other.nanos);
     }
 
-    fn report(&self, warm_up: f64, seconds: f64) -> Result<Report> {
-        let mut nanos = self.nanos.clone();
-        nanos.sort_unstable();
+    fn report(&mut self, shape: &Shape) -> Result<Report> {
+        self.nanos.sort_unstable();
+        let nanos = &self.nanos;
         let count = nanos.len();
         let at = |share: f64| {
             let place = ((count as f64 * share) as usize).min(count.saturating_sub(1));
@@ -132,8 +184,8 @@ impl Tally {
             requests: count as u64,
             refused: self.refused,
             bytes: self.bytes,
-            seconds,
-            warm_up,
+            seconds: shape.seconds,
+            warm_up: shape.warm_up,
             load_cpu_seconds: tests::server::cpu_seconds_of(std::process::id())?,
             p50: at(0.5),
             p99: at(0.99),

@@ -4,9 +4,10 @@
 //! due at fixed moments, and what one takes counts from then on: a broker that falls behind can not
 //! hide it by holding up who asks (coordinated omission).
 
+use std::collections::VecDeque;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -17,7 +18,7 @@ use protocol::records::{BatchBuilder, BatchOptions, RecordParts};
 use protocol::{ErrorCode, Records, StrBytes};
 
 use super::wire::{Receiver, Sender, connect, frame_of, number};
-use super::{Tally, Topic};
+use super::{Shape, Span, Tally};
 
 const VERSION: i16 = 9;
 const RECORD_BYTES: usize = 100;
@@ -26,11 +27,8 @@ const RECORD_BYTES: usize = 100;
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     #[command(flatten)]
-    topic: Topic,
-    /// Connections.
-    #[arg(long, default_value_t = 1)]
-    connections: u32,
-    /// Requests in flight on each.
+    pub(super) shape: Shape,
+    /// Requests in flight on each connection.
     #[arg(long, default_value_t = 1)]
     depth: u32,
     /// Bytes of a batch, about; of one record if that is more.
@@ -39,62 +37,29 @@ pub struct Options {
     /// Requests per second, all connections together; as fast as it goes without.
     #[arg(long)]
     rate: Option<f64>,
-    /// Seconds before the measurement.
-    #[arg(long, default_value_t = 2.0)]
-    warm_up: f64,
-    /// Seconds of the measurement.
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
 }
 
-/// When it is measured.
-#[derive(Clone, Copy)]
-struct Span {
-    begun: Instant,
-    from: Instant,
-    until: Instant,
-}
-
-impl Span {
-    fn has(&self, moment: Instant) -> bool {
-        self.from <= moment && moment < self.until
-    }
-}
-
-/// Produces; gives what it took, and the seconds before and of the measurement.
+/// Produces.
 ///
 /// # Errors
 /// The broker can not be reached, or refuses a batch for good.
-pub(super) fn run(options: &Options) -> Result<(Tally, f64, f64)> {
+pub(super) fn run(options: &Options) -> Result<Tally> {
     let batch_bytes = batch(options.batch_bytes)?.len() as u64;
-    let begun = Instant::now();
-    let from = begun + Duration::from_secs_f64(options.warm_up);
-    let until = from + Duration::from_secs_f64(options.seconds);
-    let span = Span { begun, from, until };
-    let mut all = Tally::default();
-    thread::scope(|scope| {
-        let connections: Vec<_> = (0..options.connections)
-            .map(|place| scope.spawn(move || connection(options, place, span)))
-            .collect();
-        for connection in connections {
-            all.add(connection.join().expect("a connection does not panic")?);
-        }
-        anyhow::Ok(())
-    })?;
+    let mut all = options.shape.run(|place, span| connection(options, place, span))?;
     all.bytes = all.nanos.len() as u64 * batch_bytes;
-    Ok((all, options.warm_up, options.seconds))
+    Ok(all)
 }
 
 fn connection(options: &Options, place: u32, span: Span) -> Result<Tally> {
-    let (sender, receiver) = connect(&options.topic.address)?;
+    let (sender, receiver) = connect(&options.shape.topic.address)?;
     let held = sender.hold()?;
     let frames = Frames::new(options, place)?;
     let mut tally = match options.rate {
         None => closed_loop(frames, sender, receiver, options.depth, span),
         Some(rate) => {
-            let every = Duration::from_secs_f64(f64::from(options.connections) / rate);
-            let first =
-                span.begun + every.mul_f64(f64::from(place) / f64::from(options.connections));
+            let connections = f64::from(options.shape.connections);
+            let every = Duration::from_secs_f64(connections / rate);
+            let first = span.begun + every.mul_f64(f64::from(place) / connections);
             fixed_rate(frames, sender, receiver, (first, every), span)
         }
     }?;
@@ -112,14 +77,14 @@ impl Frames {
     fn new(options: &Options, place: u32) -> Result<Frames> {
         let batch = batch(options.batch_bytes)?;
         // Connections share the partitions, each beginning elsewhere.
-        let partitions = options.topic.partitions;
-        let own = partitions.div_ceil(options.connections).max(partitions.min(8));
+        let partitions = options.shape.topic.partitions;
+        let own = partitions.div_ceil(options.shape.connections).max(partitions.min(8));
         let frame = |step: u32| {
             let index = i32::try_from((place * own + step) % partitions)?;
             let data =
                 PartitionProduceData { index, records: Some(batch.clone()), ..Default::default() };
             let topic = TopicProduceData {
-                name: StrBytes::from(options.topic.topic.as_str()),
+                name: StrBytes::from(options.shape.topic.topic.as_str()),
                 partition_data: vec![data],
                 ..Default::default()
             };
@@ -146,7 +111,7 @@ impl Frames {
 fn batch(bytes: usize) -> Result<Records> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     let value: Vec<u8> = (0..RECORD_BYTES).map(|at| (at * 31 % 251) as u8).collect();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let now = Timestamp(now.as_millis() as i64);
     loop {
         builder.append(now, &RecordParts { value: Some(&value), ..RecordParts::default() });
@@ -164,7 +129,7 @@ fn closed_loop(
     span: Span,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut sent = std::collections::VecDeque::new();
+    let mut sent = VecDeque::new();
     for _ in 0..depth {
         sent.push_back(Instant::now());
         frames.send(&mut sender)?;

@@ -1,6 +1,6 @@
 //! Who is measured: klamm, Apache Kafka, the limit program.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +28,7 @@ pub(super) struct Running {
     /// Kept alive.
     _program: Program,
     /// Topics that are kept from turn to turn, by name.
-    topics: BTreeMap<String, ()>,
+    topics: BTreeSet<String>,
 }
 
 #[allow(dead_code, reason = "dropping them ends the process")]
@@ -73,7 +73,7 @@ impl Contestant {
             }
             Who::Kafka => server(Server::Kafka(Kafka::start_as_shipped(&place, &[])?))?,
         };
-        let topics = BTreeMap::new();
+        let topics = BTreeSet::new();
         Ok(Running { contestant: self, address, process, _program: program, topics })
     }
 }
@@ -110,7 +110,7 @@ impl Running {
             None => format!("{}-{turn}", work.topic),
             Some(_) => work.topic.to_owned(),
         };
-        if self.topics.insert(name.clone(), ()).is_some() || self.contestant.who == Who::Limit {
+        if !self.topics.insert(name.clone()) || self.contestant.who == Who::Limit {
             return Ok(name);
         }
         let mut create = self.load_command("create", work, &name)?;

@@ -105,6 +105,11 @@ pub fn measure(options: &Options) -> Result<Outcome> {
 }
 
 impl Options {
+    /// Whether all of it is measured.
+    pub fn is_whole(&self) -> bool {
+        self.rows.is_none() && self.only.is_empty()
+    }
+
     fn wants(&self, work: &Work) -> bool {
         self.rows.as_ref().is_none_or(|part| work.what.contains(part.as_str()))
     }
