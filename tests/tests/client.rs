@@ -55,8 +55,11 @@ fn on_client(lab: &Lab, body: impl AsyncFnOnce(&Lab, Client) -> Result<()>) -> R
     runtime_tokio::run(async |runtime| body(lab, Client::connect(&runtime, config).await?).await)?
 }
 
+/// A topic that keeps records of [`EPOCH_MS`]: they would be gone with the first look at
+/// `retention.ms`.
 async fn create(client: &Client, topic: &StrBytes, partitions: i32) -> Result<()> {
-    let new = NewTopic { partitions: Some(partitions), ..NewTopic::default() };
+    let configs = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+    let new = NewTopic { partitions: Some(partitions), configs, ..NewTopic::default() };
     let topics = BTreeMap::from([(topic.clone(), new)]);
     let created = Admin::new(client).create_topics(&topics, false).await;
     created.into_values().next().context("an answer")??;

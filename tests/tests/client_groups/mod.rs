@@ -152,8 +152,14 @@ impl Group {
 
     /// What happened to everyone.
     fn story(&self) -> String {
-        let told = |r: &Reader| format!("{}: {:?} {:?}", r.name, r.log, r.consumer);
-        self.readers.iter().map(told).collect::<Vec<_>>().join("\n")
+        let told = |r: &Reader| format!("{}: {:?} {:#?}", r.name, r.log, r.consumer);
+        let mut lines: Vec<_> = self.readers.iter().map(told).collect();
+        let mut read = BTreeMap::<i32, usize>::new();
+        for (partition, _) in self.seen.keys() {
+            *read.entry(*partition).or_default() += 1;
+        }
+        lines.push(format!("records read of each partition: {read:?}"));
+        lines.join("\n")
     }
 
     async fn poll(&mut self, at: usize) -> Result<()> {

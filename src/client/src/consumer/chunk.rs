@@ -7,6 +7,7 @@
 //! handed out; a batch cut off at the end is left for the next fetch.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset, ProducerId, Timestamp};
@@ -48,7 +49,6 @@ pub(crate) struct ReadRules {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Chunk {
     at: TopicPartition,
     rest: Bytes,
@@ -59,6 +59,17 @@ pub(crate) struct Chunk {
     next_offset: Offset,
     /// For `read_committed`.
     aborted: Option<Aborted>,
+}
+
+impl fmt::Debug for Chunk {
+    /// Without the records, which may be a megabyte.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk")
+            .field("next_offset", &self.next_offset)
+            .field("bytes", &self.rest.len())
+            .field("ready", &self.ready.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Transactions whose records are to be left out.

@@ -111,7 +111,13 @@ pub struct Consumer {
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer").field("assigned", &self.assigned).finish_non_exhaustive()
+        f.debug_struct("Consumer")
+            .field("assigned", &self.assigned)
+            .field("brokers", &self.brokers)
+            .field("listing", &self.listing)
+            .field("stale", &self.stale)
+            .field("refreshing", &self.refreshing)
+            .finish_non_exhaustive()
     }
 }
 

@@ -120,6 +120,9 @@ impl fmt::Debug for GroupConsumer {
         f.debug_struct("GroupConsumer")
             .field("group_id", &self.config.group_id)
             .field("membership", &self.membership())
+            .field("consumer", &self.consumer)
+            .field("starting", &self.starting)
+            .field("looking", &self.looking)
             .finish_non_exhaustive()
     }
 }
