@@ -128,6 +128,16 @@ pub const STAGES: &[Stage] = &[
         run: |_, _, _| codegen::run(true),
     },
     Stage {
+        name: "patches",
+        what: "every planted bug applies to the code as it is, and is listed",
+        groups: QUICK,
+        tools: &[Tool::Git],
+        limit: minutes(2),
+        waits: false,
+        tests: &[],
+        run: |_, workspace, programs| planted::check(workspace, programs),
+    },
+    Stage {
         name: "clippy",
         what: "no warning of rustc or clippy, in the whole workspace and its tests",
         groups: QUICK,
@@ -302,7 +312,7 @@ pub const STAGES: &[Stage] = &[
     },
     Stage {
         name: "planted-some",
-        what: "planted bugs apply and are listed; the simulator finds and names three of three kinds",
+        what: "the simulator finds and names three planted bugs, of three kinds",
         groups: DAY,
         tools: &[Tool::Git],
         limit: minutes(30),
