@@ -156,9 +156,13 @@ fn a_call_that_does_not_fit_into_the_log_fails_alone() {
         let one = m::LeaveGroupRequest { members: vec![leaver(0)], ..all.clone() };
         let left = call(&mut *wire, 5, &all).await.unwrap();
         assert_eq!(ErrorCode::from_code(left.error_code), ErrorCode::UnknownServerError);
-        // Others are told to come again.
-        assert_eq!(list(&mut *wire, &[]).await.0, ErrorCode::CoordinatorLoadInProgress);
-        while list(&mut *wire, &[]).await.0 != ErrorCode::None {}
+        // Others are told to come again, as long as the groups are read back.
+        loop {
+            match list(&mut *wire, &[]).await.0 {
+                ErrorCode::None => break,
+                error => assert_eq!(error, ErrorCode::CoordinatorLoadInProgress),
+            }
+        }
         assert_eq!(list(&mut *wire, &[]).await.1.len(), 2);
         let left = call(&mut *wire, 5, &one).await.unwrap();
         assert_eq!((left.error_code, left.members[0].error_code), (0, 0));
