@@ -3,6 +3,8 @@
 //! In: the ends that the broker itself would act on, and the durable bytes of its disk. Out: what
 //! must not be: ends that cross or fall, and an end that is called durable and is not on the disk.
 //!
+//! What the journal holds is on the disk as what a segment holds is: a start writes it there.
+//!
 //! A durable end is walked to once: where the last walk over a partition stopped, the next goes on.
 //!
 //! Start at [`Inspection::look`].
@@ -17,6 +19,7 @@ use protocol::records::{Batch, BatchHeader};
 
 use crate::damage::damaged_logs;
 use crate::disk::SimDisk;
+use crate::durable::Journal;
 use crate::scenario::Scenario;
 use crate::world::{Nanos, Process, World};
 
@@ -53,6 +56,8 @@ struct State {
     /// How often there were partitions to look at.
     looks: u64,
     seen: BTreeMap<Place, Seen>,
+    /// The journals of the nodes, and the processes that write them: the next one begins anew.
+    journals: BTreeMap<u32, (Process, Journal)>,
     findings: Vec<String>,
 }
 
@@ -135,6 +140,10 @@ impl Inspection {
 impl State {
     fn see(&mut self, place: Place, look: Look<'_>, disk: &SimDisk) {
         let before = self.seen.get(&place);
+        let known = self.journals.remove(&place.0).filter(|(process, _)| *process == look.process);
+        let known = known.unwrap_or((look.process, Journal::default()));
+        let (_, journal) = self.journals.entry(place.0).or_insert(known);
+        let mut disk = Durable { disk, journal, is_fresh: false };
         let mut findings = crossed(&look.ends);
         if let Some(before) = before {
             findings.extend(fallen(before, &look));
@@ -144,8 +153,8 @@ impl State {
         if look.is_synced && !look.is_compacted {
             let target = look.ends.durable_end;
             let is_there = target <= look.ends.log_start
-                || walk.reaches(disk, look.name, target)
-                || walk.starts_over(disk, look.name, look.ends.log_start, target);
+                || walk.reaches(&mut disk, look.name, target)
+                || walk.starts_over(&mut disk, look.name, look.ends.log_start, target);
             if !is_there {
                 let next = walk.next;
                 findings.push(format!(
@@ -195,17 +204,45 @@ fn fallen(before: &Seen, now: &Look<'_>) -> Vec<String> {
     findings
 }
 
+/// What a loss of power would leave of a disk.
+struct Durable<'a> {
+    disk: &'a SimDisk,
+    journal: &'a mut Journal,
+    /// Whether the journal was read in this look.
+    is_fresh: bool,
+}
+
+impl Durable<'_> {
+    fn journal(&mut self) -> &Journal {
+        if !self.is_fresh {
+            self.journal.refresh(self.disk);
+            self.is_fresh = true;
+        }
+        self.journal
+    }
+}
+
 impl Walk {
     /// Whether whole, intact batches follow one another on the disk up to `target`.
-    fn reaches(&mut self, disk: &SimDisk, name: &str, target: Offset) -> bool {
+    fn reaches(&mut self, disk: &mut Durable<'_>, name: &str, target: Offset) -> bool {
         while self.next < target.0 {
             let Some(segment) = self.segment else { return false };
             let path = format!("/data/{name}/{segment:020}.log");
             let before = self.next;
-            let is_open = disk.with_durable(&path, |bytes| self.walk_over(bytes, target)).is_some();
+            let walked = disk.disk.with_durable(&path, |bytes| {
+                let rest = bytes.get(self.position..).unwrap_or_default();
+                self.walk_over(rest, target);
+            });
+            let mut is_there = walked.is_some();
+            if self.next == before {
+                let position = self.position as u64;
+                let rest = disk.journal().bytes_at(name, segment, position);
+                is_there |= rest.is_some() || position > 0;
+                self.walk_over(rest.unwrap_or_default(), target);
+            }
             if self.next == before {
                 // The next segment begins where this one ends.
-                if !is_open || segment == self.next {
+                if !is_there || segment == self.next {
                     return false;
                 }
                 self.segment = Some(self.next);
@@ -215,15 +252,16 @@ impl Walk {
         true
     }
 
-    fn walk_over(&mut self, bytes: &[u8], target: Offset) {
+    /// Over the batches that `rest` begins with.
+    fn walk_over(&mut self, mut rest: &[u8], target: Offset) {
         while self.next < target.0 {
-            let Some(rest) = bytes.get(self.position..) else { return };
             let Ok(header) = BatchHeader::parse(rest) else { return };
-            let Some(whole) = rest.get(..header.size_bytes()) else { return };
+            let Some((whole, behind)) = rest.split_at_checked(header.size_bytes()) else { return };
             let batch = Batch::parse(Bytes::copy_from_slice(whole));
             if batch.is_ok_and(|batch| batch.verify_crc().is_err()) {
                 return;
             }
+            rest = behind;
             self.position += header.size_bytes();
             self.next = header.next_offset().0;
         }
@@ -234,7 +272,7 @@ impl Walk {
     /// between was called durable since, and has to be there.
     fn starts_over(
         &mut self,
-        disk: &SimDisk,
+        disk: &mut Durable<'_>,
         name: &str,
         log_start: Offset,
         target: Offset,
@@ -247,7 +285,7 @@ impl Walk {
         let base = |path: &str| -> Option<i64> {
             path.strip_prefix(&directory)?.strip_suffix(".log")?.parse().ok()
         };
-        let files = disk.files();
+        let files = disk.disk.files();
         let bases = files
             .iter()
             .filter_map(|(path, _)| base(path))

@@ -15,6 +15,7 @@ use runtime::sync::oneshot;
 
 use crate::damage::damaged_logs;
 use crate::disk::{DiskImage, DiskProfile};
+use crate::durable::Journal;
 use crate::machine::Machines;
 use crate::scenario::{Scenario, TopicSpec};
 use crate::world::NodeId;
@@ -88,18 +89,37 @@ async fn recover(
 /// The bytes of each partition's records: all its segments, one behind the other.
 type Records = BTreeMap<String, Vec<u8>>;
 
-/// Of all logs but the `damaged`.
+/// Of all logs but the `damaged`, with what a start writes into them out of the journal.
 fn records(image: &DiskImage, damaged: &BTreeSet<String>) -> Records {
-    let mut logs = Records::new();
+    let mut directories = BTreeSet::new();
+    let mut segments = BTreeMap::<(String, i64), Vec<u8>>::new();
     for (path, bytes) in image.files() {
-        let Some((directory, _)) = path.rsplit_once('/') else { continue };
-        let name = directory.rsplit_once('/').map_or(directory, |(_, name)| name);
+        let Some((directory, file)) = path.rsplit_once('/') else { continue };
+        directories.insert(directory.to_owned());
+        let base = file.strip_suffix(".log").and_then(|base| base.parse().ok());
+        if let Some(base) = base {
+            let bytes: &Bytes = bytes;
+            segments.insert((directory.to_owned(), base), bytes.to_vec());
+        }
+    }
+    for (log, segment, position, bytes) in Journal::of_image(image).all() {
+        let directory = format!("/data/{log}");
+        // Otherwise it was deleted.
+        if directories.contains(&directory) {
+            let content = segments.entry((directory, segment)).or_default();
+            let (from, to) = (position as usize, position as usize + bytes.len());
+            content.resize(content.len().max(to), 0);
+            content[from..to].copy_from_slice(bytes);
+        }
+    }
+    let mut logs = Records::new();
+    for ((directory, _), bytes) in segments {
+        let name = directory.rsplit_once('/').map_or(&*directory, |(_, name)| name);
         let is_gone = damaged.contains(name)
             || directory.ends_with("-delete")
             || directory.ends_with("-stray");
-        if path.ends_with(".log") && !path.contains(METADATA) && !is_gone {
-            let bytes: &Bytes = bytes;
-            logs.entry(directory.to_owned()).or_default().extend_from_slice(bytes);
+        if !directory.contains(METADATA) && !is_gone {
+            logs.entry(directory).or_default().extend(bytes);
         }
     }
     logs

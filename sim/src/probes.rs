@@ -4,8 +4,10 @@
 /// Every probe of the sources, sorted; `sim/tests/probes.rs` compares.
 pub const ALL: &[&str] = &[
     "a batch is repeated",
+    "a checkpoint makes room in the journal",
     "a fetch meets damage",
     "a fetch waits for records",
+    "a generation of the journal is full",
     "a group coordinator can not write",
     "a group falls into two segments",
     "a log directory goes offline",
@@ -14,12 +16,14 @@ pub const ALL: &[&str] = &[
     "a segment is full",
     "a start completes the swap of a compaction",
     "a start throws half a compaction away",
+    "a start writes out of the journal",
     "a stray log is moved aside",
     "a time index ends too early",
     "a topic's name had files of another one",
     "an append is undone for lack of room",
     "batches share a sync",
     "indexes are rebuilt",
+    "logs share a sync of the journal",
     "records are deleted for a client",
     "recovery cuts the end off",
     "recovery finds everything deleted",
@@ -28,7 +32,9 @@ pub const ALL: &[&str] = &[
     "retention deletes segments",
     "retention makes room on a full disk",
     "segments behind a gap are dropped",
+    "the journal is full",
     "there is no room for metadata",
+    "there is no room for the journal",
 ];
 
 /// Those that fewer than one run of the smoke scenarios in a thousand reaches: only a sweep of

@@ -78,6 +78,7 @@ async fn audit_dir(
         node_id: config.node_id,
         cluster_id: None,
         open_files_max: OPEN_FILES_MAX,
+        journal_file_bytes: 0,
     };
     let dir = LogDir::open(runtime.clone(), options).await?;
     let mut findings = Vec::new();

@@ -12,6 +12,7 @@ use protocol::records::Batch;
 use serde::Serialize;
 
 use super::frames::batch_ids;
+use crate::durable::{JOURNAL_PREFIX, begins_block, pieces_of_block};
 use crate::world::film::{Scene, Shot};
 use crate::world::{Nanos, NodeId};
 
@@ -210,14 +211,15 @@ struct Append {
     file: (NodeId, Arc<str>),
 }
 
-/// What was written to segments, batch by batch.
+/// What was written to segments and to the journal, batch by batch.
 #[derive(Default)]
 struct Appends {
     records: BTreeMap<RecordId, Append>,
     tails: BTreeMap<(NodeId, Arc<str>), Tail>,
 }
 
-/// The end of a segment that is no whole batch yet, and what waits for a sync.
+/// The end of a segment that is no whole batch yet, or of a journal that is no whole block, and what
+/// waits for a sync.
 #[derive(Default)]
 struct Tail {
     begins: u64,
@@ -240,6 +242,12 @@ impl Appends {
                     }
                 }
             }
+            Scene::Wrote { node, path, position, bytes } if path.starts_with(JOURNAL_PREFIX) => {
+                let tail = self.tails.entry((*node, Arc::clone(path))).or_default();
+                for id in tail.write_block(*position, bytes) {
+                    tail.not_synced.push((shot.at, id));
+                }
+            }
             Scene::Synced { node, path, begun, is_done } => {
                 let Some(tail) = self.tails.get_mut(&(*node, Arc::clone(path))) else { return };
                 let records = &mut self.records;
@@ -260,6 +268,24 @@ impl Appends {
 }
 
 impl Tail {
+    /// Takes a write to a journal in; returns the records of the block that is whole with it.
+    fn write_block(&mut self, position: u64, bytes: &Bytes) -> Vec<RecordId> {
+        let goes_on = position == self.begins + self.bytes.len() as u64;
+        if !goes_on || begins_block(bytes) {
+            (self.begins, self.bytes) = (position, Vec::new());
+        }
+        self.bytes.extend_from_slice(bytes);
+        let Some(pieces) = pieces_of_block(&self.bytes) else { return Vec::new() };
+        (self.begins, self.bytes) = (self.begins + self.bytes.len() as u64, Vec::new());
+        let mut records = Vec::new();
+        for mut rest in pieces {
+            while let Ok(Some(batch)) = Batch::split_first(&mut rest) {
+                records.extend(batch_ids(&batch).into_iter().map(|(id, _)| id));
+            }
+        }
+        records
+    }
+
     /// Takes a write in; returns the batches that are whole with it.
     fn write(&mut self, position: u64, bytes: &Bytes) -> Vec<Batch> {
         let ends = self.begins + self.bytes.len() as u64;

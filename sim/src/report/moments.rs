@@ -150,12 +150,12 @@ fn add_disk(
         found.push(moment(at, format!("{id} is in the page cache of {file}, offset {offsets:?}")));
     }
     match row.synced {
-        Some(at) => found.push(moment(at, format!("{id} is on stable storage in {file}"))),
+        Some(at) => found.push(moment(at, format!("{id} is on stable storage"))),
         None => {
             let ends = report.history.events.iter().filter(|event| row.appended <= Some(event.at));
             let mut losses = ends.filter(|event| matches!(event.what, What::PowerLoss { .. }));
             let at = losses.next().map_or(report.passed, |event| event.at);
-            found.push(moment(at, format!("{id} was never on stable storage in {file}")));
+            found.push(moment(at, format!("{id} was never on stable storage")));
         }
     }
     // The first sync that began when it was there: it may have failed.

@@ -200,6 +200,7 @@ fn log_dir_options(config: &BrokerConfig) -> LogDirOptions {
         node_id: config.node_id,
         cluster_id: None,
         open_files_max: OPEN_FILES_MAX,
+        journal_file_bytes: config.journal_bytes / 2,
     }
 }
 

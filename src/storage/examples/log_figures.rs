@@ -52,6 +52,7 @@ async fn open_dir(runtime: &Runtime, path: &str) -> Outcome<LogDir> {
         node_id: BrokerId(1),
         cluster_id: None,
         open_files_max: 1000,
+        journal_file_bytes: 0,
     };
     Ok(LogDir::open(runtime.clone(), options).await?)
 }

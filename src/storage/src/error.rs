@@ -199,6 +199,15 @@ pub enum ReadError {
         /// What is wrong with it.
         reason: BadBatch,
     },
+    /// The bytes are not what was written, in a log that an error took offline: a sync that fails may
+    /// take what it should have covered out of memory. A start brings back what was acknowledged.
+    #[error("{file} can not be read until a restart, its log is offline: {reason}", file = file.display())]
+    Offline {
+        /// The segment's file.
+        file: PathBuf,
+        /// What took the log offline.
+        reason: Arc<str>,
+    },
     /// The disk did not give the bytes.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -244,6 +253,15 @@ pub enum OpenError {
         log_end: Offset,
         /// Up to where everything was synced once.
         recovery_point: Offset,
+    },
+    /// The files end before what the journal put into them: records that were acknowledged are not
+    /// readable.
+    #[error("log {log} ends at {log_end}, before the end of what the journal held of it")]
+    Shorter {
+        /// Which log.
+        log: LogName,
+        /// The offset behind the last record.
+        log_end: Offset,
     },
     /// The directory holds another topic of the same name.
     #[error("log {log} belongs to topic {found}, not to {wanted}")]
@@ -300,6 +318,19 @@ pub enum LogDirError {
     /// A small file that does not parse.
     #[error("{file}: {reason}", file = file.display())]
     BadFile {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The journal is damaged: records of its last seconds that were acknowledged may be nowhere
+    /// else, so nothing is left out without being told to.
+    #[error(
+        "{file}: {reason}; to go on with what the logs themselves hold, move the files \
+         .klamm-journal-* of this directory away",
+        file = file.display()
+    )]
+    BadJournal {
         /// Which file.
         file: PathBuf,
         /// What is wrong with it.

@@ -18,6 +18,7 @@ mod config;
 mod error;
 mod file_name;
 mod index;
+mod journal;
 mod leader_epoch;
 mod log;
 mod log_dir;

@@ -103,7 +103,7 @@ impl LogReader {
     ///
     /// # Errors
     /// [`ReadError::OutOfRange`] outside `log_start..=log_end`; damaged bytes are
-    /// [`ReadError::Corrupt`] and never served.
+    /// [`ReadError::Corrupt`], or [`ReadError::Offline`] when that is why, and never served.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadResult, ReadError> {
         let mut attempt = 1;
         loop {
@@ -119,9 +119,22 @@ impl LogReader {
                 // A segment that was deleted, truncated or compacted since the list was taken may
                 // look damaged; what the newer list holds does not.
                 Err(_) if attempt < ATTEMPTS_MAX && self.replaced(&segments) => attempt += 1,
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.explained(error)),
             }
         }
+    }
+
+    /// Damage in what is not synced yet, in a log that is offline: it went with the sync that failed.
+    pub(crate) fn explained(&self, error: ReadError) -> ReadError {
+        let ReadError::Corrupt { file, .. } = &error else { return error };
+        let Some(reason) = self.shared.offline_reason() else { return error };
+        let synced_to = self.shared.recovery_point();
+        let segments = self.shared.segments();
+        let damaged = segments.iter().find(|segment| segment.path(FileKind::Log) == *file);
+        if damaged.is_some_and(|segment| segment.next_offset() <= synced_to) {
+            return error;
+        }
+        ReadError::Offline { file: file.clone(), reason }
     }
 
     /// Whether a segment of `segments` is not part of the log any more.

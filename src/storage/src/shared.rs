@@ -24,10 +24,13 @@ pub(crate) struct LogShared {
     log_start: AtomicI64,
     log_end: AtomicI64,
     durable_end: AtomicI64,
-    recovery_point: AtomicI64,
+    recovery: Mutex<SyncPoint>,
     cleaned_to: AtomicI64,
     /// Closed segments that have to be synced before the recovery point may pass them.
     unsynced: Mutex<Vec<Arc<Segment>>>,
+    /// Held while segments are synced, until it is known whether that failed: an error is told to one
+    /// of those who sync a file, and the others may be told that all is well.
+    pub(crate) sync_turn: runtime::sync::Mutex<()>,
     offline: Mutex<Option<Arc<str>>>,
 }
 
@@ -47,9 +50,10 @@ impl LogShared {
             log_start: AtomicI64::new(ends.log_start.0),
             log_end: AtomicI64::new(ends.log_end.0),
             durable_end: AtomicI64::new(ends.durable_end.0),
-            recovery_point: AtomicI64::new(ends.recovery_point.0),
+            recovery: Mutex::new(SyncPoint { end: ends.recovery_point, truncations: 0 }),
             cleaned_to: AtomicI64::new(0),
             unsynced: Mutex::new(Vec::new()),
+            sync_turn: runtime::sync::Mutex::new(()),
             offline: Mutex::new(None),
         }
     }
@@ -96,11 +100,37 @@ impl LogShared {
 
     /// Everything below was synced once.
     pub(crate) fn recovery_point(&self) -> Offset {
-        Offset(self.recovery_point.load(Ordering::Acquire))
+        lock(&self.recovery).end
     }
 
     pub(crate) fn set_recovery_point(&self, offset: Offset) {
-        self.recovery_point.store(offset.0, Ordering::Release);
+        lock(&self.recovery).end = offset;
+    }
+
+    /// The end of the log is being cut, and the durable end is lowered: a sync that began before says
+    /// nothing about what is left.
+    pub(crate) fn note_truncation(&self) {
+        lock(&self.recovery).truncations += 1;
+    }
+
+    /// What a sync of all segments that begins now covers at least.
+    pub(crate) fn sync_point(&self) -> SyncPoint {
+        // The counter first: it rises after the end was lowered.
+        let truncations = lock(&self.recovery).truncations;
+        SyncPoint { end: self.durable_end(), truncations }
+    }
+
+    /// Whether nothing was cut since `point`.
+    pub(crate) fn is_at(&self, point: SyncPoint) -> bool {
+        lock(&self.recovery).truncations == point.truncations
+    }
+
+    /// All segments were synced since `point`.
+    pub(crate) fn raise_recovery_point(&self, point: SyncPoint) {
+        let mut recovery = lock(&self.recovery);
+        if recovery.truncations == point.truncations {
+            recovery.end = recovery.end.max(point.end);
+        }
     }
 
     /// Compaction has been through everything below.
@@ -156,6 +186,13 @@ impl LogShared {
     pub(crate) fn size_bytes(&self) -> u64 {
         self.segments().iter().map(|segment| segment.size()).sum()
     }
+}
+
+/// How far a log is synced, between two truncations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SyncPoint {
+    pub(crate) end: Offset,
+    pub(crate) truncations: u64,
 }
 
 /// The ends of a log.

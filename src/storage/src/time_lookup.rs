@@ -43,7 +43,7 @@ impl LogReader {
             let segments = self.shared.segments();
             match self.first_since(&segments, at, up_to).await {
                 Err(_) if attempt < ATTEMPTS_MAX && self.replaced(&segments) => attempt += 1,
-                result => return result,
+                result => return result.map_err(|error| self.explained(error)),
             }
         }
     }
@@ -56,7 +56,7 @@ impl LogReader {
             let segments = self.shared.segments();
             match self.latest(&segments, up_to).await {
                 Err(_) if attempt < ATTEMPTS_MAX && self.replaced(&segments) => attempt += 1,
-                result => return result,
+                result => return result.map_err(|error| self.explained(error)),
             }
         }
     }

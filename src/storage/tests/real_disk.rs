@@ -45,6 +45,7 @@ async fn open_dir(runtime: &Runtime, temp: &TempDir) -> LogDir {
         node_id: BrokerId(1),
         cluster_id: None,
         open_files_max: 3,
+        journal_file_bytes: 0,
     };
     LogDir::open(runtime.clone(), options).await.unwrap()
 }

@@ -28,6 +28,7 @@ async fn open(runtime: &Runtime, path: &Path) -> LogDir {
         node_id: NODE,
         cluster_id: None,
         open_files_max: 100,
+        journal_file_bytes: 1 << 20,
     };
     LogDir::open(runtime.clone(), options).await.unwrap()
 }

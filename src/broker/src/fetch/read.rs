@@ -237,6 +237,10 @@ pub(crate) fn error_code(error: &ReadError) -> ErrorCode {
             tracing::error!(file = %file.display(), position, %error, "read partition");
             ErrorCode::KafkaStorageError
         }
+        ReadError::Offline { .. } => {
+            tracing::warn!(%error, "read partition");
+            ErrorCode::KafkaStorageError
+        }
         ReadError::Disk(_) => {
             tracing::error!(%error, "read partition");
             ErrorCode::KafkaStorageError

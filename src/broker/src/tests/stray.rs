@@ -37,6 +37,7 @@ async fn leave_log(runtime: &Runtime, path: &Path, name: &str) {
         node_id: BrokerId(1),
         cluster_id: None,
         open_files_max: 10,
+        journal_file_bytes: 1 << 20,
     };
     let logs = LogDir::open(runtime.clone(), options).await.unwrap();
     let name = LogName::new(name, PartitionIndex(0)).unwrap();

@@ -102,6 +102,8 @@ pub struct BrokerConfig {
     pub log_initial_task_delay: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub log_flush_offset_checkpoint_interval: Duration,
+    /// `klamm.journal.bytes`: of both files together; 0 without a journal.
+    pub journal_bytes: u64,
     /// `log.cleaner.enable`: compaction.
     pub log_cleaner_enable: bool,
     /// `log.cleaner.threads`: how many compactions run at once.

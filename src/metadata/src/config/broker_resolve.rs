@@ -350,6 +350,7 @@ impl Settings<'_> {
             transaction_max_timeout: self.millis("transaction.max.timeout.ms"),
             log_retention_check_interval: self.millis("log.retention.check.interval.ms"),
             log_initial_task_delay: self.millis("log.initial.task.delay.ms"),
+            journal_bytes: self.limit("klamm.journal.bytes"),
             log_flush_offset_checkpoint_interval: self
                 .millis("log.flush.offset.checkpoint.interval.ms"),
             log_cleaner_enable: self.boolean("log.cleaner.enable"),

@@ -11,6 +11,7 @@ use super::writer::cleaned_path;
 use super::{Compaction, CompactionDone, CompactionStats, LastOfProducer, Replacement, Settings};
 use crate::error::{DiskError, StorageError};
 use crate::file_name::{FileKind, SWAP_SUFFIX, file_name};
+use crate::journal::SegmentPosition;
 use crate::log::Log;
 use crate::segment::Segment;
 
@@ -133,9 +134,14 @@ impl Log {
         let is_current = done.generation == self.generation();
         let now = self.wall();
         self.begin()?;
+        let voided = match is_current {
+            true => self.void_replaced(&done).await,
+            false => Ok(()),
+        };
+        let swaps = is_current && voided.is_ok();
         let result = async {
             for replacement in &done.replacements {
-                if is_current {
+                if swaps {
                     self.swap(replacement, now).await?;
                 } else {
                     self.discard(replacement).await?;
@@ -146,10 +152,22 @@ impl Log {
         let result = result.await.map_err(|error| self.swap_failed(&error));
         self.end();
         result?;
+        voided.map_err(|error| self.fail(&error))?;
         if is_current {
             self.set_cleaned_to(done.cleaned_to);
         }
         Ok(if is_current { done.stats } else { CompactionStats::default() })
+    }
+
+    /// What the journal says of segments that are replaced is true of the old ones only.
+    async fn void_replaced(&mut self, done: &CompactionDone) -> Result<(), DiskError> {
+        for replacement in &done.replacements {
+            let old = &replacement.old;
+            let (Some(first), Some(last)) = (old.first(), old.last()) else { continue };
+            let from = SegmentPosition { segment: first.base, position: 0 };
+            self.void(from, last.base.next()).await?;
+        }
+        Ok(())
     }
 
     async fn swap(&mut self, new: &Replacement, now: Timestamp) -> Result<(), DiskError> {

@@ -3,6 +3,8 @@
 //! Nothing here looks at a record. A group is written in parts, one for each segment it falls
 //! into; a part is in the log as a whole or not at all.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use model::{LeaderEpoch, Offset, Timestamp};
 use protocol::records::{Batch, BatchHeader, HEADER_BYTES, TimestampType};
@@ -171,7 +173,8 @@ impl Log {
             return;
         }
         let position = self.active.segment.size();
-        let written = write_all_at(&*self.active.file, position, &buffers(&part)).await;
+        let buffers = buffers(&part);
+        let written = write_all_at(&*self.active.file, position, &buffers).await;
         let path = self.active.segment.path(FileKind::Log);
         let written = written.map_err(DiskError::at("write", path));
         if let Err(error) = written {
@@ -181,6 +184,9 @@ impl Log {
             }
             group.failed = Some(failed);
             return;
+        }
+        if self.config.durability == Durability::Fsync {
+            self.staged.add(self.active.segment.base, position, buffers, bytes);
         }
         self.active.segment.note_position(from, position);
         let mut position = position;
@@ -210,6 +216,8 @@ impl Log {
         }
         runtime::sometimes!("an append is undone for lack of room");
         tracing::warn!(log = %self.name(), %error, "no room, cut the segment back");
+        let shared = Arc::clone(&self.shared);
+        let _turn = shared.sync_turn.lock().await;
         match self.cut_back(size).await {
             Ok(()) => failed,
             Err(error) => {

@@ -16,6 +16,7 @@ mod open;
 mod recovery;
 mod retention;
 mod roll;
+mod staged;
 mod sync;
 mod truncate;
 
@@ -45,6 +46,7 @@ use crate::producer_state::{ProducerDescription, ProducerStates};
 use crate::reader::LogReader;
 use crate::segment::Segment;
 use crate::shared::LogShared;
+use staged::Staged;
 
 pub(crate) use open::{Opening, open};
 
@@ -58,6 +60,7 @@ pub struct Log {
     producers: ProducerStates,
     active: Active,
     unsynced: Unsynced,
+    staged: Staged,
     /// Producer snapshots on disk.
     snapshots: BTreeSet<Offset>,
     deleted: Vec<DeletedFile>,
@@ -95,8 +98,25 @@ struct Unsynced {
     dir_synced: u64,
     /// Counts truncations: a sync that began before one says nothing about what came after.
     truncations: u64,
+    /// Syncs that have begun and whose end was not taken into account.
+    syncs: u32,
     /// When a topic without synced acknowledgements was synced last.
     last_flush: model::Instant,
+}
+
+impl Unsynced {
+    /// Nothing, at this time.
+    fn none(now: model::Instant) -> Unsynced {
+        Unsynced {
+            closed: Vec::new(),
+            closed_count: 0,
+            dir_changes: 0,
+            dir_synced: 0,
+            truncations: 0,
+            syncs: 0,
+            last_flush: now,
+        }
+    }
 }
 
 /// A file that waits for its removal.
@@ -156,6 +176,9 @@ impl Log {
         let interval = u64::from(config.index_interval_bytes);
         self.shared.home.index_interval.store(interval, Ordering::Relaxed);
         self.active.roll_after_ms += config.segment_ms.saturating_sub(self.config.segment_ms);
+        if config.durability != self.config.durability {
+            self.staged.give_up();
+        }
         if config.durability == Durability::Os {
             // What is written may be acknowledged from now on.
             self.shared.set_durable_end(self.shared.log_end());
@@ -241,7 +264,7 @@ impl Log {
     }
 
     /// What `error` means for the log: without room it goes on, otherwise it is over.
-    fn fail(&self, error: &DiskError) -> StorageError {
+    pub(crate) fn fail(&self, error: &DiskError) -> StorageError {
         let log = self.shared.name.clone();
         if error.is_full() {
             return StorageError::DiskFull { log };

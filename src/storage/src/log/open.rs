@@ -9,10 +9,12 @@ use model::{Offset, Timestamp, Uuid};
 use runtime::{OpenMode, Runtime};
 
 use super::recovery::{Recovered, Recovery};
+use super::staged::Staged;
 use super::{Active, Log, Unsynced};
 use crate::config::{Durability, LogConfig};
 use crate::error::{DiskError, OpenError};
 use crate::file_name::{self, FileKind, Named};
+use crate::journal::SegmentPosition;
 use crate::log_dir::Registration;
 use crate::name::LogName;
 use crate::open_files::OpenFiles;
@@ -33,6 +35,8 @@ pub(crate) struct Opening {
     pub(crate) cleaned_to: Option<Offset>,
     /// Whether the directory was left in good order.
     pub(crate) was_clean: bool,
+    /// Where it ends at least, by what the journal held of it.
+    pub(crate) journaled: Option<SegmentPosition>,
     /// Whether Kafka wrote it last, whose recovery points promise less.
     pub(crate) by_kafka: bool,
 }
@@ -103,11 +107,19 @@ async fn assemble(
         durable_end: recovered.log_end,
         recovery_point,
     };
-    let shared =
-        Arc::new(LogShared::new(opening.name, home, recovered.segments, recovered.epochs, ends));
+    let shared = Arc::new(LogShared::new(
+        opening.name.clone(),
+        home,
+        recovered.segments,
+        recovered.epochs,
+        ends,
+    ));
     shared.set_cleaned_to(opening.cleaned_to.unwrap_or_default().min(recovered.log_end));
-    registration.opened(&shared);
+    registration.opened(&shared, is_durable);
+    let is_synced = recovery_point == recovered.log_end;
+    let staged = Staged::new(&registration, &shared.name, opening.topic_id, is_synced);
     let mut log = Log {
+        staged,
         shared,
         registration,
         runtime: runtime.clone(),
@@ -115,14 +127,7 @@ async fn assemble(
         topic_id: opening.topic_id,
         producers: recovered.producers,
         active,
-        unsynced: Unsynced {
-            closed: Vec::new(),
-            closed_count: 0,
-            dir_changes: 0,
-            dir_synced: 0,
-            truncations: 0,
-            last_flush: runtime.clock.now(),
-        },
+        unsynced: Unsynced::none(runtime.clock.now()),
         snapshots: recovered.snapshots,
         deleted: Vec::new(),
         compaction: std::sync::Weak::new(),

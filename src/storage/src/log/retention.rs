@@ -11,6 +11,7 @@ use runtime::{OpenMode, read_file};
 use super::{DeletedFile, Log};
 use crate::error::{BadBatch, DiskError, StorageError};
 use crate::file_name::{DELETED_SUFFIX, FileKind};
+use crate::journal::SegmentPosition;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::snapshot;
 use crate::scan::ScanError;
@@ -188,6 +189,7 @@ impl Log {
     ) -> Result<Retained, StorageError> {
         let first = self.shared.segments()[count].base;
         self.secure_rest(first).await?;
+        self.void(SegmentPosition::START, first).await.map_err(|error| self.fail(&error))?;
         let removed = self.forget_segments_below(first);
         self.discard_in_turn(&removed, now).await?;
         self.remove_snapshots_below(first).await;
@@ -201,6 +203,7 @@ impl Log {
         let segments = self.shared.segments();
         let first = segments[count].base;
         self.secure_rest(first).await?;
+        self.void(SegmentPosition::START, first).await.map_err(|error| self.fail(&error))?;
         for segment in &segments[..count] {
             // Whoever reads it goes on by the open file.
             let file = segment.file().await.map_err(|error| self.fail(&error))?;

@@ -55,11 +55,12 @@ impl Log {
             tracing::warn!(log = %self.name(), %error, "index not saved");
         }
         let active = self.create_segment(base, now).await.map_err(|error| self.fail(&error))?;
+        // First, so that a checkpoint finds it as the active one or as a closed one.
+        self.note_closed(old);
         self.active = active;
         let mut segments = Vec::clone(&self.shared.segments());
         segments.push(Arc::clone(&self.active.segment));
         self.shared.set_segments(segments);
-        self.note_closed(old);
         self.take_snapshot().await;
         Ok(())
     }
@@ -69,11 +70,14 @@ impl Log {
         let unsynced = &mut self.unsynced;
         unsynced.closed_count += 1;
         unsynced.dir_changes += 1;
+        // Checkpoints sync them one after another.
+        let left = self.shared.unsynced();
+        let is_left = |closed: &Arc<Segment>| left.iter().any(|left| Arc::ptr_eq(left, closed));
+        for (_, synced) in unsynced.closed.extract_if(.., |(_, closed)| !is_left(closed)) {
+            synced.pin(None);
+        }
         if self.config.durability == Durability::Os {
             segment.pin(None);
-            // Checkpoints sync them one after another.
-            let left = self.shared.unsynced();
-            unsynced.closed.retain(|(_, closed)| left.iter().any(|s| Arc::ptr_eq(s, closed)));
         }
         unsynced.closed.push((unsynced.closed_count, segment));
     }

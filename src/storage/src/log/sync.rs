@@ -1,9 +1,13 @@
 //! Making appends durable: one sync for a group, while the next one is being written.
 //!
-//! This is the whole of how a write becomes durable; a shared journal would replace it here.
+//! This is the whole of how a write becomes durable: in the journal, which syncs it together with
+//! the appends of other logs, or by a sync of the segments, when there is much of it, when the
+//! journal has no room, or when something is not synced that the journal does not hold.
 //!
-//! Invariant: the durable end only passes what a sync covered that began after it was written and
-//! that did not fail. A failed sync is never tried again.
+//! Invariants:
+//! - the durable end only passes what a sync covered that began after it was written and that did
+//!   not fail; a failed sync is never tried again
+//! - the recovery point only passes what a sync of the segments covered
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +21,7 @@ use super::Log;
 use crate::config::Durability;
 use crate::error::{DiskError, StorageError};
 use crate::file_name::FileKind;
+use crate::journal::Refusal;
 use crate::segment::Segment;
 use crate::shared::LogShared;
 
@@ -40,13 +45,15 @@ impl Future for PendingSync {
 #[derive(Debug)]
 #[must_use = "the durable end moves when the owner is told"]
 pub struct SyncDone {
+    /// It is in the journal, and in the page cache of its segments.
+    is_journaled: bool,
     end: Offset,
     closed_count: u64,
     dir_changes: u64,
     truncations: u64,
 }
 
-/// What a sync has to do.
+/// What a sync of the segments has to do.
 struct Work {
     shared: Arc<LogShared>,
     disk: Arc<dyn Disk>,
@@ -78,7 +85,7 @@ impl Log {
             Durability::Fsync => self.durable_end() < self.log_end(),
             Durability::Os => self.flush_is_due(),
         };
-        (needed && !self.is_offline()).then(|| self.start_sync())
+        (needed && !self.is_offline()).then(|| self.start_sync(false))
     }
 
     fn flush_is_due(&self) -> bool {
@@ -89,7 +96,13 @@ impl Log {
             && (unflushed >= self.config.flush_messages || waited_ms >= self.config.flush_ms)
     }
 
-    fn start_sync(&self) -> PendingSync {
+    /// Begins a sync, `of_segments` if the journal is not enough.
+    fn start_sync(&mut self, of_segments: bool) -> PendingSync {
+        let staged = self.staged.take();
+        // A sync that is under way may fail: what comes behind it has to cover what it covers.
+        let staged = staged.filter(|_| !of_segments && self.unsynced.syncs == 0);
+        let journaled = staged.map(|(journal, entries)| journal.write(entries));
+        self.unsynced.syncs += 1;
         let unsynced = &self.unsynced;
         let closed = unsynced.closed.iter().map(|(_, segment)| Arc::clone(segment));
         let segments = closed.chain([Arc::clone(&self.active.segment)]).collect();
@@ -99,13 +112,14 @@ impl Log {
             segments,
             sync_dir: unsynced.dir_synced < unsynced.dir_changes,
             done: SyncDone {
+                is_journaled: false,
                 end: self.log_end(),
                 closed_count: unsynced.closed_count,
                 dir_changes: unsynced.dir_changes,
                 truncations: unsynced.truncations,
             },
         };
-        PendingSync { work: Box::pin(work.run()) }
+        PendingSync { work: Box::pin(work.run(journaled)) }
     }
 
     /// Takes the end of a sync into account and returns the durable end.
@@ -115,18 +129,25 @@ impl Log {
     /// acknowledged, now or later.
     pub fn finish_sync(&mut self, done: SyncDone) -> Result<Offset, StorageError> {
         self.shared.check_online()?;
+        self.unsynced.syncs = self.unsynced.syncs.saturating_sub(1);
         if done.truncations == self.unsynced.truncations {
-            let unsynced = &mut self.unsynced;
-            for (_, synced) in unsynced.closed.extract_if(.., |(at, _)| *at <= done.closed_count) {
-                synced.pin(None);
+            if !done.is_journaled {
+                self.note_segments_synced(&done);
             }
-            unsynced.dir_synced = unsynced.dir_synced.max(done.dir_changes);
-            unsynced.last_flush = self.runtime.clock.now();
+            self.unsynced.last_flush = self.runtime.clock.now();
             self.shared.set_durable_end(self.durable_end().max(done.end));
-            self.shared.set_recovery_point(self.shared.recovery_point().max(done.end));
         }
         self.assert_invariants();
         Ok(self.durable_end())
+    }
+
+    fn note_segments_synced(&mut self, done: &SyncDone) {
+        let unsynced = &mut self.unsynced;
+        for (_, synced) in unsynced.closed.extract_if(.., |(at, _)| *at <= done.closed_count) {
+            synced.pin(None);
+        }
+        unsynced.dir_synced = unsynced.dir_synced.max(done.dir_changes);
+        self.shared.set_recovery_point(self.shared.recovery_point().max(done.end));
     }
 
     /// Syncs whatever the durability of the topic is.
@@ -136,15 +157,35 @@ impl Log {
         if is_synced && self.unsynced.dir_synced == self.unsynced.dir_changes {
             return Ok(());
         }
-        let done = self.start_sync().await;
+        let done = self.start_sync(true).await;
         self.finish_sync(done).map(|_| ())
     }
 }
 
 impl Work {
-    async fn run(self) -> SyncDone {
+    /// `journaled` is under way already.
+    async fn run(self, journaled: Option<impl Future<Output = Result<(), Refusal>>>) -> SyncDone {
         let guard = Abandoned { shared: &self.shared };
-        let result = self.sync().await;
+        if let Some(journaled) = journaled {
+            match journaled.await {
+                Ok(()) => {
+                    std::mem::forget(guard);
+                    return SyncDone { is_journaled: true, ..self.done };
+                }
+                Err(Refusal::NoRoom) => {}
+                Err(Refusal::Failed(reason)) => {
+                    std::mem::forget(guard);
+                    self.shared.take_offline(&reason);
+                    return self.done;
+                }
+            }
+        }
+        let _turn = self.shared.sync_turn.lock().await;
+        // Nothing is acknowledged that an earlier sync failed to cover.
+        let result = match self.shared.offline_reason() {
+            None => self.sync().await,
+            Some(_) => Ok(()),
+        };
         std::mem::forget(guard);
         if let Err(error) = result {
             self.shared.take_offline(&error.to_string());
@@ -154,8 +195,15 @@ impl Work {
 
     async fn sync(&self) -> Result<(), DiskError> {
         for segment in &self.segments {
-            let synced = segment.file().await?.sync_data().await;
-            synced.map_err(|error| DiskError::at("sync", segment.path(FileKind::Log))(error))?;
+            let synced = async {
+                let file = segment.file().await?;
+                file.sync_data().await.map_err(DiskError::at("sync", segment.path(FileKind::Log)))
+            };
+            match synced.await {
+                // Cut off, replaced or removed while this waited for its turn.
+                Err(_) if !self.shared.segments().iter().any(|there| there.id == segment.id) => {}
+                synced => synced?,
+            }
         }
         if self.sync_dir {
             let dir = &self.shared.home.dir;

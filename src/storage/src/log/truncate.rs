@@ -13,6 +13,7 @@ use runtime::{OpenMode, read_file};
 use super::{Active, Log};
 use crate::error::{DiskError, StorageError};
 use crate::file_name::FileKind;
+use crate::journal::SegmentPosition;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::snapshot::{self, Place};
 use crate::producer_state::{ProducerStates, read_marker};
@@ -88,9 +89,10 @@ impl Log {
         let segments = self.shared.segments();
         let at = segments.partition_point(|segment| segment.base <= offset) - 1;
         let (fresh, position, end) = self.shorten(&segments[at], offset).await?;
+        self.begin_cut();
         self.lower_ends(end).await?;
-        self.unsynced.truncations += 1;
-        self.generation += 1;
+        // Behind what is written down: what is void may be gone, and the log must not start behind it.
+        self.void(SegmentPosition { segment: fresh.base, position }, Offset(i64::MAX)).await?;
         // Readers find what is left before anything goes.
         let left = segments[..at].iter().chain([&fresh]).cloned().collect();
         self.shared.set_segments(left);
@@ -123,14 +125,21 @@ impl Log {
         Ok(())
     }
 
+    /// From here on nothing that was synced, compacted or staged before says anything about the end.
+    fn begin_cut(&mut self) {
+        self.staged.give_up();
+        self.unsynced.truncations += 1;
+        self.generation += 1;
+    }
+
     async fn start_over(&mut self, start_at: Offset) -> Result<(), Trouble> {
         let segments = self.shared.segments();
+        self.begin_cut();
         // The start is written down first, so that a crash does not find an older log whole.
         self.registration.set_ends(start_at, start_at).await?;
         self.shared.set_log_start(start_at);
         self.lower_ends(start_at).await?;
-        self.unsynced.truncations += 1;
-        self.generation += 1;
+        self.void(SegmentPosition::START, Offset(i64::MAX)).await?;
         self.shared.set_segments(Vec::new());
         self.drop_snapshots_above(Offset(-1)).await?;
         for segment in segments.iter().rev() {
@@ -179,10 +188,12 @@ impl Log {
     /// No end lies past `end` any more, in memory and on disk.
     async fn lower_ends(&mut self, end: Offset) -> Result<(), Trouble> {
         let shared = &self.shared;
+        shared.set_durable_end(shared.durable_end().min(end));
+        // Behind that: a sync that begins now covers no more, and one that began before counts no more.
+        shared.note_truncation();
         let recovery_point = shared.recovery_point().min(end);
         let log_start = shared.log_start().min(end);
         let start_moves = log_start < shared.log_start();
-        shared.set_durable_end(shared.durable_end().min(end));
         shared.set_log_end(shared.log_end().min(end));
         shared.set_recovery_point(recovery_point);
         shared.set_log_start(log_start);

@@ -27,6 +27,7 @@ impl Inner {
         let open: Vec<Arc<LogShared>> =
             self.lock().open.values().filter_map(|slot| slot.shared.clone()).collect();
         for shared in &open {
+            let _turn = shared.sync_turn.lock().await;
             if let Err(error) = sync_closed(shared).await {
                 // The other logs go on.
                 shared.take_offline(&error.to_string());

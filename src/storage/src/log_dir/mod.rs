@@ -4,16 +4,20 @@
 //! - one process at a time uses the directory
 //! - the clean mark is gone, durably, before anything else is written, and comes back only when
 //!   every log was closed in good order
+//! - what the journal holds is in the logs before anything looks at them
 //! - a recovery point on disk never passes what was synced, nor survives its log
 //!
 //! Start at [`LogDir::open`].
 
 mod checkpoints;
 mod identity;
+mod journaled;
 mod partition_metadata;
 mod registration;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(crate) use journaled::refused;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +31,7 @@ use crate::checkpoint::{self, CheckpointError, OffsetsByLog};
 use crate::config::LogConfig;
 use crate::error::{DiskError, LogDirError, OpenError};
 use crate::file_name::{CREATING_DIR_SUFFIX, DELETED_DIR_SUFFIX, STRAY_DIR_SUFFIX};
+use crate::journal::{Journal, Sealed, SegmentPosition};
 use crate::log::{self, Log, Opening};
 use crate::name::LogName;
 use crate::open_files::OpenFiles;
@@ -59,6 +64,9 @@ pub struct LogDirOptions {
     pub cluster_id: Option<String>,
     /// Files held open beside those of active segments.
     pub open_files_max: usize,
+    /// Size of each of the two files of the journal that small appends of all logs share a sync in;
+    /// 0 has each log sync its own.
+    pub journal_file_bytes: u64,
 }
 
 /// A log that was there when the directory was opened.
@@ -89,6 +97,11 @@ pub(crate) struct Inner {
     is_marked: std::sync::atomic::AtomicBool,
     found: Vec<FoundLog>,
     open_files: Arc<OpenFiles>,
+    pub(crate) journal: Option<Journal>,
+    /// Generations of it that wait for their release, oldest first.
+    unreleased: Mutex<VecDeque<Sealed>>,
+    /// Held while its files are renamed or removed.
+    releasing: runtime::sync::Mutex<()>,
     state: Mutex<State>,
     /// Held while the checkpoint files are written, or while an offset in them has to go back.
     writing: runtime::sync::Mutex<Written>,
@@ -110,18 +123,24 @@ struct State {
     written_recovery_points: OffsetsByLog,
     /// Found and not opened yet.
     untouched: BTreeSet<LogName>,
-    /// A log went away without being closed.
-    is_unclean: bool,
+    /// Logs that went away without being closed, and were not deleted since.
+    unclean: BTreeSet<LogName>,
+    /// Those of them that were not recovered since: the journal may hold what they did not sync.
+    unsynced: BTreeSet<LogName>,
+    /// Where logs that were not opened yet end at least, by what the journal held of them.
+    journaled: BTreeMap<LogName, SegmentPosition>,
 }
 
 impl LogDir {
     /// Locks the directory, reads who it belongs to and how it was left, and removes the clean
     /// mark.
     pub async fn open(runtime: Runtime, options: LogDirOptions) -> Result<LogDir, LogDirError> {
-        let LogDirOptions { path, node_id, cluster_id, open_files_max } = options;
+        let LogDirOptions { path, node_id, cluster_id, open_files_max, journal_file_bytes } =
+            options;
         create_durably(&runtime, &path).await?;
         let lock = take_lock(&runtime, &path).await?;
         let (identity, by_kafka) = identity::settle(&runtime, &path, node_id, cluster_id).await?;
+        let replayed = journaled::settle(&runtime, &path, &identity, by_kafka).await?;
         let was_clean = take_clean_mark(&runtime, &path).await?;
         remove_dirs(&runtime, &path, CREATING_DIR_SUFFIX).await?;
         let found = find_logs(&runtime, &path).await?;
@@ -144,8 +163,14 @@ impl LogDir {
             cleaned,
             written_recovery_points,
             untouched,
+            journaled: replayed.ends,
             ..State::default()
         };
+        let directory = identity.directory_id;
+        // Until the directory is noted to be klamm's, a start takes what a journal holds for void.
+        let started = (journal_file_bytes > 0 && !by_kafka)
+            .then(|| Journal::start(&runtime, &path, directory, replayed.last, journal_file_bytes));
+        let (journal, sealed) = started.unzip();
         let inner = Inner {
             runtime,
             path,
@@ -155,11 +180,19 @@ impl LogDir {
             is_marked: false.into(),
             found,
             open_files: Arc::new(OpenFiles::new(open_files_max)),
+            journal,
+            unreleased: Mutex::new(VecDeque::new()),
+            releasing: runtime::sync::Mutex::new(()),
             state: Mutex::new(state),
             writing: runtime::sync::Mutex::new(written),
             _lock: lock,
         };
-        Ok(LogDir { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        if let Some(sealed) = sealed {
+            let checkpoints = journaled::checkpoint_sealed(Arc::downgrade(&inner), sealed);
+            spawn(&inner.runtime, "journal checkpoints", checkpoints);
+        }
+        Ok(LogDir { inner })
     }
 
     /// The directory.
@@ -223,6 +256,7 @@ impl LogDir {
         // A log of this name may have been deleted since the checkpoints were written; what they
         // say of that one must not meet this one.
         inner.forget_written(name).await?;
+        inner.forget_journaled(name).await?;
         // Under another name first: a crash leaves either the whole log or nothing.
         let beside = inner.path.join(format!("{name}{CREATING_DIR_SUFFIX}"));
         disk.create_dir_all(&beside).await.map_err(DiskError::at("create", &beside))?;
@@ -270,6 +304,7 @@ impl LogDir {
             log_start: known.log_start,
             cleaned_to: known.cleaned_to,
             was_clean: known.was_clean,
+            journaled: known.journaled,
             by_kafka: inner.by_kafka,
         };
         log::open(&inner.runtime, &inner.open_files, opening, registration).await
@@ -325,6 +360,9 @@ impl LogDir {
         state.log_starts.remove(name);
         state.cleaned.remove(name);
         state.untouched.remove(name);
+        state.unclean.remove(name);
+        state.unsynced.remove(name);
+        state.journaled.remove(name);
     }
 
     /// Removes the directories of deleted logs for good. To be called when nobody reads them any
@@ -336,6 +374,7 @@ impl LogDir {
     /// Writes down how far every log is synced and where it starts, so that recovery after a crash
     /// has little to read. To be called every few seconds.
     pub async fn checkpoint(&self) -> Result<(), LogDirError> {
+        self.inner.release_sealed().await;
         self.inner.checkpoint().await.map_err(LogDirError::from)
     }
 
@@ -347,9 +386,11 @@ impl LogDir {
         let is_clean = {
             let state = inner.lock();
             let unrecovered = !inner.was_clean && !state.untouched.is_empty();
-            state.open.is_empty() && !state.is_unclean && !unrecovered
+            state.open.is_empty() && state.unclean.is_empty() && !unrecovered
         };
         if is_clean {
+            // What it holds is synced where it belongs.
+            inner.end_journal().await?;
             let path = inner.path.join(CLEAN_MARK);
             // The epoch is of use to a controller that trusts it (KIP-966); -1 says nothing.
             let content = bytes::Bytes::from_static(br#"{"version":0,"brokerEpoch":-1}"#);
@@ -380,6 +421,7 @@ struct Known {
     log_start: Option<Offset>,
     cleaned_to: Option<Offset>,
     was_clean: bool,
+    journaled: Option<SegmentPosition>,
 }
 
 impl Inner {
@@ -391,6 +433,7 @@ impl Inner {
             cleaned_to: state.cleaned.get(name).copied(),
             // The mark speaks of the log as it was found, not as it was used since.
             was_clean: self.was_clean && state.untouched.contains(name),
+            journaled: state.journaled.get(name).copied(),
         }
     }
 

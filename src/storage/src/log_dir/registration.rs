@@ -7,6 +7,7 @@ use model::Offset;
 
 use super::Inner;
 use crate::error::DiskError;
+use crate::journal::Journal;
 use crate::name::LogName;
 use crate::shared::LogShared;
 
@@ -57,19 +58,28 @@ impl Registration {
         })
     }
 
-    /// The log is open.
-    pub(crate) fn opened(&self, shared: &Arc<LogShared>) {
+    /// The log is open; all of it is synced or not.
+    pub(crate) fn opened(&self, shared: &Arc<LogShared>, is_synced: bool) {
         let mut state = self.inner.lock();
         if let Some(slot) = state.open.get_mut(&self.name) {
             slot.shared = Some(Arc::clone(shared));
         }
         state.untouched.remove(&self.name);
+        state.journaled.remove(&self.name);
+        if is_synced {
+            state.unsynced.remove(&self.name);
+        }
         self.is_open.store(true, Ordering::Release);
     }
 
     /// The log was closed in good order.
     pub(crate) fn closed_cleanly(&self) {
         self.is_clean.store(true, Ordering::Release);
+    }
+
+    /// The journal of the directory, if it has one.
+    pub(crate) fn journal(&self) -> Option<&Journal> {
+        self.inner.journal.as_ref()
     }
 
     /// The recovery point that a recovery would find on disk.
@@ -112,7 +122,10 @@ impl Drop for Registration {
         let mut state = self.inner.lock();
         let Some(slot) = state.open.remove(&self.name) else { return };
         let Some(shared) = slot.shared else { return };
-        state.is_unclean |= !self.is_clean.load(Ordering::Acquire);
+        if !self.is_clean.load(Ordering::Acquire) {
+            state.unclean.insert(self.name.clone());
+            state.unsynced.insert(self.name.clone());
+        }
         // Segments that were not synced yet bound what the next recovery may trust.
         let recovery_point = match shared.unsynced().first() {
             Some(segment) => shared.recovery_point().min(segment.base),

@@ -128,6 +128,11 @@ fn life() -> impl Strategy<Value = Life> {
     })
 }
 
+/// Size of the journal's files: none, a few blocks, many.
+fn journal() -> impl Strategy<Value = u64> {
+    prop_oneof![1 => Just(0), 2 => Just(16 * 1024), 1 => Just(1024 * 1024)]
+}
+
 /// A log, its world, and what it must hold.
 struct Trial {
     world: World,
@@ -148,8 +153,8 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(seed: u64, durability: Durability, short_io: bool) -> Trial {
-        let world = World::new(seed);
+    fn new(seed: u64, durability: Durability, short_io: bool, journal_file_bytes: u64) -> Trial {
+        let world = World::with_journal(seed, journal_file_bytes);
         world.disk.set_short_io(short_io);
         let config = LogConfig {
             segment_bytes: 3000,
@@ -534,8 +539,9 @@ proptest! {
         seed in any::<u64>(),
         short_io in any::<bool>(),
         lives in prop::collection::vec(life(), 1..4),
+        journal in journal(),
     ) {
-        let mut trial = Trial::new(seed, Durability::Fsync, short_io);
+        let mut trial = Trial::new(seed, Durability::Fsync, short_io, journal);
         for life in &lives {
             trial.live(life);
         }
@@ -546,8 +552,9 @@ proptest! {
         seed in any::<u64>(),
         short_io in any::<bool>(),
         lives in prop::collection::vec(life(), 1..4),
+        journal in journal(),
     ) {
-        let mut trial = Trial::new(seed, Durability::Os, short_io);
+        let mut trial = Trial::new(seed, Durability::Os, short_io, journal);
         trial.loses_writes = lives.iter().any(|life| life.end == End::Power);
         for life in &lives {
             trial.live(life);

@@ -28,6 +28,7 @@ async fn directory(runtime: &Runtime, path: &Path) -> LogDir {
         node_id: BrokerId(1),
         cluster_id: None,
         open_files_max: 100,
+        journal_file_bytes: 1 << 20,
     };
     LogDir::open(runtime.clone(), options).await.unwrap()
 }

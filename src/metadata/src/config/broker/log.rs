@@ -16,7 +16,7 @@ const TIERS: &str = "klamm has no tiered storage yet";
 
 // One config in two lines: a table is read down its columns.
 #[rustfmt::skip]
-pub(super) static LOG: [Definition; 79] = [
+pub(super) static LOG: [Definition; 80] = [
     int("compression.gzip.level", "-1",
         "How hard gzip tries for topics that do not say; -1 is gzip's own choice.").valid(Valid::BetweenOrMinusOne(1, 9)).dynamic(),
     int("compression.lz4.level", "9",
@@ -31,6 +31,8 @@ pub(super) static LOG: [Definition; 79] = [
         "Whether an empty follower begins behind what is in remote storage.").dynamic().not_yet(TIERS),
     string("klamm.durability", "fsync",
         "The `klamm.durability` of topics that do not say.").valid(DURABILITIES).dynamic(),
+    long("klamm.journal.bytes", "134217728",
+        "How large the journal of a data directory gets, in which small appends of all partitions share a sync; 0 has each partition sync its own files.").at_least(0),
     long("log.cleaner.backoff.ms", "15000",
         "How long compaction rests when no log needs it.").at_least(0).dynamic(),
     long("log.cleaner.dedupe.buffer.size", "134217728",

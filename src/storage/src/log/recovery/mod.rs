@@ -22,6 +22,7 @@ use crate::checkpoint::{self, CheckpointError};
 use crate::config::Durability;
 use crate::error::{DiskError, OpenError};
 use crate::file_name::{self, FileKind, LEADER_EPOCH_CHECKPOINT};
+use crate::journal::SegmentPosition;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerStates;
 use crate::segment::{Home, Segment};
@@ -78,6 +79,7 @@ impl<'a> Recovery<'a> {
             return self.begin_anew(log_start).await;
         }
         self.check_not_lost(walk.end)?;
+        self.check_not_shorter(&walk)?;
         self.cut(&mut walk).await?;
         self.settle(walk, log_start, trusted_to).await
     }
@@ -102,6 +104,17 @@ impl<'a> Recovery<'a> {
             return Ok(());
         }
         Err(OpenError::Lost { log: self.opening.name.clone(), log_end, recovery_point })
+    }
+
+    /// What came out of the journal was synced: a log that does not have all of it is damaged.
+    fn check_not_shorter(&self, walk: &Walk) -> Result<(), OpenError> {
+        let Some(journaled) = self.opening.journaled else { return Ok(()) };
+        let last = walk.segments.last().expect("there is at least one segment");
+        let position = walk.cut.map_or(last.size(), |(position, _)| position);
+        if (SegmentPosition { segment: last.base, position }) >= journaled {
+            return Ok(());
+        }
+        Err(OpenError::Shorter { log: self.opening.name.clone(), log_end: walk.end })
     }
 
     async fn read_epochs(&mut self) -> Result<(), OpenError> {

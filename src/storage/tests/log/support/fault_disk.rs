@@ -71,6 +71,8 @@ struct State {
     locks: Vec<usize>,
     bytes_max: Option<usize>,
     short_io: bool,
+    /// A sync covers nothing that an earlier one failed to cover.
+    gives_up: bool,
     syncs: u64,
 }
 
@@ -94,12 +96,18 @@ impl FaultDisk {
             locks: Vec::new(),
             bytes_max: None,
             short_io: false,
+            gives_up: false,
             syncs: 0,
         };
         FaultDisk { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Reads and writes take less than they could now and then.
+    /// From now on what a failed sync should have covered is not written by a later one.
+    pub(crate) fn give_up_after_errors(&self) {
+        self.lock().gives_up = true;
+    }
+
     pub(crate) fn set_short_io(&self, short_io: bool) {
         self.lock().short_io = short_io;
     }
@@ -591,8 +599,12 @@ impl Opened {
             }
             return Err(error);
         }
-        durable.clone_from(cached);
-        pending.clear();
+        for op in std::mem::take(pending) {
+            apply_file(durable, &op);
+        }
+        if !state.gives_up {
+            durable.clone_from(cached);
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A runtime around the disk, and an executor for work that never has to wait.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 
 use model::{BrokerId, Instant, Timestamp};
 use runtime::{
-    BoxFuture, Clock, Listener, Net, Random, RandomStream, Runtime, Stream, Task, Tasks, split_seed,
+    BoxFuture, Clock, JoinError, Listener, Net, Random, RandomStream, Runtime, Stream, Task,
+    TaskControl, Tasks, split_seed,
 };
 use storage::{Log, LogConfig, LogDir, LogDirOptions, LogName, OpenError};
 
@@ -19,23 +21,39 @@ use super::fault_disk::FaultDisk;
 /// The data directory.
 pub(crate) const DIR: &str = "/data";
 
-/// Runs `work` to its end. Nothing in these tests waits for anything outside of it, so a few polls
-/// must do.
+thread_local! {
+    /// Tasks of the machine that runs now.
+    static TASKS: RefCell<Vec<BoxFuture<'static, ()>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` to its end, and the tasks beside it. Nothing in these tests waits for anything outside
+/// of that, so a few polls must do.
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..1000 {
-        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+        let polled = work.as_mut().poll(&mut context);
+        poll_tasks(&mut context);
+        if let Poll::Ready(done) = polled {
             return done;
         }
     }
     panic!("the work waits for something that never comes");
 }
 
+/// Gives every task a turn, and those that they spawn meanwhile.
+fn poll_tasks(context: &mut Context<'_>) {
+    let mut tasks = TASKS.take();
+    tasks.retain_mut(|task| task.as_mut().poll(context).is_pending());
+    TASKS.with_borrow_mut(|spawned| spawned.splice(..0, tasks).for_each(drop));
+}
+
 /// One machine.
 pub(crate) struct World {
     pub(crate) disk: FaultDisk,
     pub(crate) clock: Arc<StillClock>,
+    /// Size of the files of the journal, if there is one.
+    pub(crate) journal_file_bytes: u64,
     seed: u64,
     boots: AtomicU64,
 }
@@ -45,18 +63,25 @@ impl World {
         World {
             disk: FaultDisk::new(seed),
             clock: Arc::new(StillClock { wall: AtomicI64::new(1_700_000_000_000) }),
+            journal_file_bytes: 0,
             seed,
             boots: AtomicU64::new(0),
         }
     }
 
+    pub(crate) fn with_journal(seed: u64, file_bytes: u64) -> World {
+        World { journal_file_bytes: file_bytes, ..World::new(seed) }
+    }
+
     pub(crate) fn runtime(&self) -> Runtime {
         let boot = self.boots.fetch_add(1, Ordering::Relaxed);
+        // Those of an earlier process died with it.
+        drop(TASKS.take());
         Runtime {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             net: Arc::new(NoNet),
             disk: Arc::new(self.disk.clone()),
-            tasks: Arc::new(NoTasks),
+            tasks: Arc::new(LocalTasks),
             random: Arc::new(Seeded { seed: self.seed.wrapping_add(boot) }),
         }
     }
@@ -73,6 +98,7 @@ impl World {
                 node_id: BrokerId(1),
                 cluster_id: Some("test".to_owned()),
                 open_files_max: 4,
+                journal_file_bytes: self.journal_file_bytes,
             },
         ))
     }
@@ -137,16 +163,32 @@ impl Net for NoNet {
     }
 }
 
-struct NoTasks;
+struct LocalTasks;
 
-impl Tasks for NoTasks {
-    fn spawn(&self, name: &'static str, _future: BoxFuture<'static, ()>) -> Task {
-        panic!("a log spawns nothing, but spawned {name}");
+impl Tasks for LocalTasks {
+    fn spawn(&self, _name: &'static str, future: BoxFuture<'static, ()>) -> Task {
+        TASKS.with_borrow_mut(|tasks| tasks.push(future));
+        Task::new(Detached)
     }
 
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
         work();
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// A task that nobody waits for.
+struct Detached;
+
+impl TaskControl for Detached {
+    fn abort(&self) {}
+
+    fn is_finished(&self) -> bool {
+        false
+    }
+
+    fn join(self: Box<Self>) -> BoxFuture<'static, Result<(), JoinError>> {
+        Box::pin(std::future::pending())
     }
 }
 

@@ -1,14 +1,29 @@
 //! Whether what was acknowledged is on stable storage at that moment: not after a crash that may or
 //! may not come.
 
+mod journal;
+
 use history::Partition;
 use protocol::records::BatchHeader;
 
 use crate::disk::SimDisk;
+pub(crate) use journal::PREFIX as JOURNAL_PREFIX;
+pub use journal::{Journal, begins_block, pieces_of_block};
 
-/// Whether the durable bytes of the partition's segments, under their durable names, hold a batch
-/// with that offset.
+/// Whether the durable bytes of the partition's segments, under their durable names, or those of the
+/// journal hold a batch with that offset.
 pub fn is_durable(disk: &SimDisk, partition: &Partition, offset: i64) -> bool {
+    is_in_segment(disk, partition, offset) || is_in_journal(disk, partition, offset)
+}
+
+fn is_in_journal(disk: &SimDisk, partition: &Partition, offset: i64) -> bool {
+    let mut journal = Journal::default();
+    journal.refresh(disk);
+    let log = format!("{}-{}", partition.topic, partition.index);
+    journal.pieces(&log).any(|bytes| holds(bytes, offset))
+}
+
+fn is_in_segment(disk: &SimDisk, partition: &Partition, offset: i64) -> bool {
     let directory = format!("/data/{}-{}", partition.topic, partition.index);
     let base = |name: &str| -> Option<i64> { name.strip_suffix(".log")?.parse().ok() };
     let is_before = |base: &i64| *base <= offset;
