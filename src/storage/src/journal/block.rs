@@ -80,16 +80,6 @@ pub(super) fn padded(content: usize) -> usize {
     content.next_multiple_of(ALIGN)
 }
 
-/// How a log is named in entries.
-pub(super) fn encode_author(name: &LogName, topic_id: Option<Uuid>) -> Bytes {
-    let name = name.to_string();
-    let mut encoded = BytesMut::with_capacity(2 + name.len() + 16);
-    encoded.put_u16(u16::try_from(name.len()).expect("a directory's name is shorter"));
-    encoded.put_slice(name.as_bytes());
-    encoded.put_slice(&topic_id.unwrap_or_default().0);
-    encoded.freeze()
-}
-
 /// The buffers of a block, padding included; the bytes of the entries are shared, not copied.
 pub(super) fn encode(header: BlockHeader, entries: &[Entry]) -> Vec<Bytes> {
     let content: usize = HEADER_BYTES + entries.iter().map(entry_bytes).sum::<usize>();
@@ -99,7 +89,7 @@ pub(super) fn encode(header: BlockHeader, entries: &[Entry]) -> Vec<Bytes> {
         buffers: Vec::with_capacity(2 + 3 * entries.len()),
         digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
     };
-    let mut head = BytesMut::with_capacity(HEADER_BYTES);
+    let mut head = BytesMut::with_capacity(CHECKED_FROM);
     writer.plain.put_u32(u32::try_from(content).expect("a block is bounded"));
     writer.plain.put_u64(header.generation);
     writer.plain.put_u32(header.ordinal);
@@ -227,7 +217,12 @@ fn decode_entry(rest: &mut Bytes) -> Option<Found> {
 impl Author {
     /// Of a log of that name.
     pub(crate) fn new(name: &LogName, topic_id: Option<Uuid>) -> Author {
-        Author { name: name.clone(), encoded: encode_author(name, topic_id) }
+        let text = name.to_string();
+        let mut encoded = BytesMut::with_capacity(2 + text.len() + 16);
+        encoded.put_u16(u16::try_from(text.len()).expect("a directory's name is shorter"));
+        encoded.put_slice(text.as_bytes());
+        encoded.put_slice(&topic_id.unwrap_or_default().0);
+        Author { name: name.clone(), encoded: encoded.freeze() }
     }
 }
 

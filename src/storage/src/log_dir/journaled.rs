@@ -70,14 +70,6 @@ pub(super) async fn checkpoint_sealed(
     }
 }
 
-/// Why a generation is not released.
-enum Held {
-    /// What it holds may be nowhere else, until a restart.
-    ForGood(String),
-    /// It may be released later.
-    For(String),
-}
-
 impl Inner {
     fn unreleased(&self) -> MutexGuard<'_, VecDeque<Sealed>> {
         // Every change under the lock is complete before anything could panic.
@@ -85,35 +77,28 @@ impl Inner {
     }
 
     /// Releases what is sealed, in its order, as far as that goes; the rest waits for the next call.
+    /// Appends sync their own segments when there is no room meanwhile.
     pub(super) async fn release_sealed(&self) {
         let _releasing = self.releasing.lock().await;
         loop {
             let Some(mut sealed) = self.unreleased().pop_front() else { return };
-            match self.release(&mut sealed).await {
-                Ok(()) => {}
-                Err(Held::For(reason)) => {
-                    tracing::warn!(%reason, "room in the journal has to wait");
-                    self.unreleased().push_front(sealed);
-                    return;
-                }
-                Err(Held::ForGood(reason)) => {
-                    // Appends sync their own segments from now on.
-                    tracing::error!(%reason, "no room can be made in the journal");
-                    return;
-                }
+            if let Err(reason) = self.release(&mut sealed).await {
+                tracing::warn!(%reason, "room in the journal has to wait");
+                self.unreleased().push_front(sealed);
+                return;
             }
         }
     }
 
     /// Syncs the logs with bytes in a generation, and gives its room free.
-    async fn release(&self, sealed: &mut Sealed) -> Result<(), Held> {
+    async fn release(&self, sealed: &mut Sealed) -> Result<(), String> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let mut logs = Vec::new();
         {
             let state = self.lock();
             for name in &sealed.logs {
                 if state.unsynced.contains(name) {
-                    return Err(Held::For(format!("log {name} went away without being synced")));
+                    return Err(format!("log {name} went away without being synced"));
                 }
                 // Those that were closed in good order are synced, and deleted ones are not missed.
                 logs.extend(state.open.get(name).and_then(|slot| slot.shared.clone()));
@@ -121,10 +106,10 @@ impl Inner {
         }
         for some in logs.chunks(SYNCS) {
             let secured = join_all(some.iter().map(|log| self.secure(log))).await;
-            secured.into_iter().collect::<Result<(), String>>().map_err(Held::ForGood)?;
+            secured.into_iter().collect::<Result<(), String>>()?;
         }
         runtime::sometimes!("a checkpoint makes room in the journal");
-        journal.release(sealed).await.map_err(|error| Held::For(error.to_string()))
+        journal.release(sealed).await.map_err(|error| error.to_string())
     }
 
     /// Syncs a log, and takes it offline when that fails before anyone else syncs it.
@@ -207,9 +192,10 @@ async fn sync_segments(log: &LogShared, point: SyncPoint) -> Result<(), DiskErro
             let file = active.file().await?;
             file.sync_data().await.map_err(DiskError::at("sync", active.path(FileKind::Log)))
         };
+        let is_there = || log.segments().iter().any(|segment| segment.id == active.id);
         match synced.await {
-            // Cut off meanwhile, and what is left was synced by whoever did that.
-            Err(_) if !log.is_at(point) => {}
+            // Cut off or deleted meanwhile, and what is left was synced by whoever did that.
+            Err(_) if !log.is_at(point) || !is_there() => {}
             synced => synced?,
         }
     }

@@ -30,6 +30,13 @@ fn add(world: &World, log: &mut Log) {
     run(log.sync()).unwrap();
 }
 
+/// As many records as one file of the journal has blocks.
+fn fill(world: &World, log: &mut Log) {
+    for _ in 0..FILE_BYTES as usize / PAGE {
+        add(world, log);
+    }
+}
+
 /// Paths of the journal's files, oldest first.
 fn files(world: &World) -> Vec<String> {
     let names = world.disk.names(DIR).into_iter();
@@ -90,10 +97,7 @@ fn two_files_take_turns_and_take_no_more_room() {
     let mut other = open(&world, &dir, 1);
     let mut sizes = Vec::new();
     for _ in 0..20 {
-        // A block is a page at least.
-        for _ in 0..FILE_BYTES as usize / PAGE {
-            add(&world, &mut log);
-        }
+        fill(&world, &mut log);
         add(&world, &mut other);
         let files = files(&world);
         sizes.push(files.iter().map(|file| world.disk.content(file).unwrap().len()).sum::<usize>());
@@ -295,13 +299,6 @@ fn what_was_truncated_does_not_come_back() {
     run(log.sync()).unwrap();
     let (before, dir) = (read_all(&log, 0), lose_power(&world, dir, [log]));
     assert_eq!(read_all(&open(&world, &dir, 0), 0), before);
-}
-
-/// Adds records to `log` until one more generation than now is full.
-fn fill(world: &World, log: &mut Log) {
-    for _ in 0..FILE_BYTES as usize / PAGE {
-        add(world, log);
-    }
 }
 
 /// A sync of its segment failed: that another one succeeds does not bring back what the first took.
