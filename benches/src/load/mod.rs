@@ -30,6 +30,11 @@ pub enum Load {
         #[arg(long)]
         config: Vec<String>,
     },
+    /// Delete a topic.
+    Delete {
+        #[command(flatten)]
+        topic: Topic,
+    },
     /// Append batches.
     Produce(produce::Options),
     /// Read batches.
@@ -145,6 +150,7 @@ impl Report {
 pub fn run(load: &Load) -> Result<()> {
     let (mut tally, shape) = match load {
         Load::Create { topic, config } => return wire::create(topic, config),
+        Load::Delete { topic } => return wire::delete(topic),
         Load::Produce(options) => (produce::run(options)?, &options.shape),
         Load::Fetch(options) => (fetch::run(options)?, &options.shape),
     };

@@ -2,13 +2,15 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, Bytes, BytesMut};
 use protocol::frame::{decode_response_header, encode_request};
 use protocol::messages as m;
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::{Decode, ErrorCode, Message, Request, StrBytes};
 
 use super::Topic;
@@ -18,6 +20,7 @@ const CORRELATION_ID_AT: usize = 8;
 const FRAME_BYTES_MAX: u32 = 512 * 1024 * 1024;
 /// A broker that does not answer for so long does not answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const LIMIT_MS: i32 = ANSWER_LIMIT.as_millis() as i32;
 const BUFFER_BYTES: usize = 32 * 1024;
 
 /// The writing end.
@@ -93,7 +96,7 @@ pub(super) fn number(frame: &mut [u8], correlation_id: i32) {
     frame[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&correlation_id.to_be_bytes());
 }
 
-/// Creates a topic.
+/// Creates a topic, and waits until all of it is there.
 pub(super) fn create(topic: &Topic, configs: &[String]) -> Result<()> {
     const VERSION: i16 = 5;
     let configs = configs.iter().map(|config| {
@@ -108,14 +111,56 @@ pub(super) fn create(topic: &Topic, configs: &[String]) -> Result<()> {
         configs: configs.collect::<Result<_>>()?,
         ..Default::default()
     }];
-    let timeout_ms = ANSWER_LIMIT.as_millis() as i32;
-    let request = m::CreateTopicsRequest { topics, timeout_ms, ..Default::default() };
+    let request = m::CreateTopicsRequest { topics, timeout_ms: LIMIT_MS, ..Default::default() };
     let (mut sender, mut receiver) = connect(&topic.address)?;
     sender.send(&frame_of(&request, VERSION)?)?;
     let created = receiver.answer::<m::CreateTopicsRequest>(VERSION)?;
     for topic in &created.topics {
         let error = ErrorCode::from_code(topic.error_code);
         ensure!(!error.is_error(), "create {}: {error} {:?}", topic.name, topic.error_message);
+    }
+    let begun = Instant::now();
+    while !is_there(topic, &mut sender, &mut receiver)? {
+        ensure!(begun.elapsed() < ANSWER_LIMIT, "{} does not come up", topic.topic);
+        // As often as a client asks again (retry.backoff.ms).
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Whether every partition has a leader that serves it.
+fn is_there(topic: &Topic, sender: &mut Sender, receiver: &mut Receiver) -> Result<bool> {
+    const VERSION: i16 = 5;
+    const LATEST: i64 = -1;
+    let partition = |index| {
+        Ok(ListOffsetsPartition {
+            partition_index: i32::try_from(index)?,
+            timestamp: LATEST,
+            ..Default::default()
+        })
+    };
+    let partitions = (0..topic.partitions).map(partition).collect::<Result<_>>()?;
+    let name = StrBytes::from(topic.topic.as_str());
+    let topics = vec![ListOffsetsTopic { name, partitions, ..Default::default() }];
+    let request = m::ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+    sender.send(&frame_of(&request, VERSION)?)?;
+    let answer = receiver.answer::<m::ListOffsetsRequest>(VERSION)?;
+    let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    Ok(partitions.all(|partition| !ErrorCode::from_code(partition.error_code).is_error()))
+}
+
+/// Deletes a topic.
+pub(super) fn delete(topic: &Topic) -> Result<()> {
+    const VERSION: i16 = 5;
+    let topic_names = vec![StrBytes::from(topic.topic.as_str())];
+    let request =
+        m::DeleteTopicsRequest { topic_names, timeout_ms: LIMIT_MS, ..Default::default() };
+    let (mut sender, mut receiver) = connect(&topic.address)?;
+    sender.send(&frame_of(&request, VERSION)?)?;
+    let deleted = receiver.answer::<m::DeleteTopicsRequest>(VERSION)?;
+    for topic in &deleted.responses {
+        let error = ErrorCode::from_code(topic.error_code);
+        ensure!(!error.is_error(), "delete {:?}: {error} {:?}", topic.name, topic.error_message);
     }
     Ok(())
 }

@@ -133,7 +133,7 @@ fn one(
     (turn, directory): (usize, &Path),
     table: &mut Table,
 ) -> Result<()> {
-    let topic = contestant.topic(work, turn)?;
+    let topic = contestant.begin(work, turn)?;
     settle()?;
     let (report, used) = load(contestant, work, &topic, options.seconds, directory)?;
     let kind = if contestant.contestant.is_synced { "synced" } else { "page cache" };
@@ -143,7 +143,7 @@ fn one(
     for figure in work.figures {
         table.put(name, &what, figure.unit(), figure.of(&report, &used));
     }
-    Ok(())
+    contestant.end(work, &topic)
 }
 
 /// What others wrote is on the disk before somebody is measured.
