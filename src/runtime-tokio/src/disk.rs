@@ -9,16 +9,18 @@ use runtime::{BoxFuture, DirEntry, Disk, DiskLock, DiskSpace, EntryKind, File, O
 use rustix::fs::{FlockOperation, flock, fsync, statvfs};
 use rustix::io::retry_on_intr;
 
+use crate::buffers::Buffers;
 use crate::file::OsFile;
 use crate::lanes::Lanes;
 
 pub(crate) struct OsDisk {
     lanes: Arc<Lanes>,
+    buffers: Arc<Buffers>,
 }
 
 impl OsDisk {
     pub(crate) fn new(lanes: Arc<Lanes>) -> OsDisk {
-        OsDisk { lanes }
+        OsDisk { lanes, buffers: Arc::default() }
     }
 
     /// Runs `work` on `path` in the lane of names.
@@ -40,14 +42,15 @@ impl Disk for OsDisk {
         path: &'a Path,
         mode: OpenMode,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        let lanes = Arc::clone(&self.lanes);
+        let (lanes, buffers) = (Arc::clone(&self.lanes), Arc::clone(&self.buffers));
         self.on_path(path, move |path| {
             let file = open_options(mode).open(path)?;
             // Opening a directory for reading works, and every later call on it would not.
             if file.metadata()?.is_dir() {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
-            let file: Arc<dyn File> = Arc::new(OsFile::new(file, lanes, mode != OpenMode::Read));
+            let writable = mode != OpenMode::Read;
+            let file: Arc<dyn File> = Arc::new(OsFile::new(file, lanes, buffers, writable));
             Ok(file)
         })
     }

@@ -13,10 +13,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use runtime::{BoxFuture, File};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, pwritev, retry_on_intr};
 
+use crate::buffers::Buffers;
 use crate::lanes::Lanes;
 
 /// Largest read that is tried on the calling thread: copying this much takes about 0.1 ms, against
@@ -35,6 +36,7 @@ const READ_BYTES_MAX: usize = 0x7fff_f000;
 pub(crate) struct OsFile {
     file: Arc<fs::File>,
     lanes: Arc<Lanes>,
+    buffers: Arc<Buffers>,
     writable: bool,
     /// Whether the file system can say "not in memory" instead of waiting; learnt by asking.
     nowait: AtomicBool,
@@ -55,8 +57,13 @@ enum Inline {
 }
 
 impl OsFile {
-    pub(crate) fn new(file: fs::File, lanes: Arc<Lanes>, writable: bool) -> OsFile {
-        OsFile { file: Arc::new(file), lanes, writable, nowait: AtomicBool::new(true) }
+    pub(crate) fn new(
+        file: fs::File,
+        lanes: Arc<Lanes>,
+        buffers: Arc<Buffers>,
+        writable: bool,
+    ) -> OsFile {
+        OsFile { file: Arc::new(file), lanes, buffers, writable, nowait: AtomicBool::new(true) }
     }
 
     /// Brings `len` bytes from `position` into the page cache, unless they seem to be there.
@@ -97,18 +104,9 @@ impl OsFile {
         if len > INLINE_READ_BYTES_MAX || !self.nowait.load(Ordering::Relaxed) {
             return Ok(Inline::WouldWait);
         }
-        // The safe preadv2 wants initialised bytes. Large buffers come zeroed from the kernel; for
-        // small ones the zeros cost next to nothing (figures: examples/latency.rs).
-        let mut buffer = BytesMut::zeroed(len);
-        let Some(count) = self.read_now(&mut buffer, position)? else {
-            return Ok(Inline::WouldWait);
-        };
-        if count < len / 2 {
-            // A view would keep all of the buffer alive.
-            return Ok(Inline::Read(Bytes::copy_from_slice(&buffer[..count])));
-        }
-        buffer.truncate(count);
-        Ok(Inline::Read(buffer.freeze()))
+        let mut buffer = self.buffers.take(len);
+        let read = self.read_now(buffer.as_mut_slice(), position)?;
+        Ok(read.map_or(Inline::WouldWait, |count| Inline::Read(buffer.freeze(count))))
     }
 
     /// Reads on a thread of the lane, which may wait for the disk.
@@ -223,6 +221,7 @@ impl Drop for OsFile {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use runtime::write_all_at;
     use rustix::fs::{Advice, fadvise};
 
@@ -233,7 +232,7 @@ mod tests {
     async fn file_of(content: &Bytes) -> OsFile {
         let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lanes = Arc::new(Lanes::new(&tokio::runtime::Handle::current()));
-        let file = OsFile::new(file, lanes, true);
+        let file = OsFile::new(file, lanes, Arc::default(), true);
         write_all_at(&file, 0, std::slice::from_ref(content)).await.unwrap();
         file
     }

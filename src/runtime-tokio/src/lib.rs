@@ -9,6 +9,7 @@
 //!
 //! Start at [`TokioRuntime`]; `file.rs` says what runs where.
 
+mod buffers;
 mod clock;
 mod disk;
 mod file;
