@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Load {
-    /// Create a topic.
+    /// Create a topic, with some batches in each partition.
     Create {
         #[command(flatten)]
         topic: Topic,
@@ -149,7 +149,10 @@ impl Report {
 /// The broker can not be reached, or answers what it should not.
 pub fn run(load: &Load) -> Result<()> {
     let (mut tally, shape) = match load {
-        Load::Create { topic, config } => return wire::create(topic, config),
+        Load::Create { topic, config } => {
+            wire::create(topic, config)?;
+            return produce::touch(topic);
+        }
         Load::Delete { topic } => return wire::delete(topic),
         Load::Produce(options) => (produce::run(options)?, &options.shape),
         Load::Fetch(options) => (fetch::run(options)?, &options.shape),

@@ -121,7 +121,7 @@ impl Running {
         if self.contestant.who == Who::Kafka && self.contestant.is_synced {
             create.args(["--config", "flush.messages=1"]);
         }
-        run(&mut create, Duration::from_secs(120))?;
+        run(&mut create, Duration::from_secs(300))?;
         if let Some(seconds) = work.fill_seconds {
             let mut fill = self.load_command("produce", work, &name)?;
             fill.args(["--connections", "4", "--depth", "5", "--batch-bytes", "65536"]);
