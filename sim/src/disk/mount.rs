@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use runtime::{BoxFuture, DirEntry, Disk, DiskLock, DiskSpace, File, OpenMode};
+use runtime::{BoxFuture, DirEntry, Disk, DiskLock, DiskSpace, File, OpenMode, write_and_sync};
 
 use super::SimDisk;
 use super::names::InodeId;
@@ -160,6 +160,14 @@ impl File for Opened {
         })
     }
 
+    fn write_durably<'a>(
+        &'a self,
+        position: u64,
+        buffers: &'a [Bytes],
+    ) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(write_and_sync(self, position, buffers))
+    }
+
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         let work = Work::Sync { file: self.inode, mark: 0, losses: 0 };
         Box::pin(async move { self.perform(work).await.map(drop) })
@@ -205,6 +213,10 @@ impl File for ReadOnly {
     }
 
     fn write_at<'a>(&'a self, _: u64, _: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
+        Box::pin(async { Err(ErrorKind::PermissionDenied.into()) })
+    }
+
+    fn write_durably<'a>(&'a self, _: u64, _: &'a [Bytes]) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async { Err(ErrorKind::PermissionDenied.into()) })
     }
 

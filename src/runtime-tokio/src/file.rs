@@ -3,7 +3,7 @@
 //! - A write goes to the page cache by pwritev(2) on the calling thread.
 //! - A read first takes what is in the page cache, on the calling thread (preadv2 with RWF_NOWAIT);
 //!   what is not, and anything large, is read by a thread of its lane.
-//! - Syncs and changes of length always leave the thread.
+//! - Syncs, durable writes and changes of length always leave the thread.
 //!
 //! Start at the implementation of [`File`].
 
@@ -18,6 +18,7 @@ use runtime::{BoxFuture, File};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, pwritev, retry_on_intr};
 
 use crate::buffers::Buffers;
+use crate::direct::Direct;
 use crate::lanes::Lanes;
 
 /// Largest read that is tried on the calling thread: copying this much takes about 0.1 ms, against
@@ -37,6 +38,7 @@ pub(crate) struct OsFile {
     file: Arc<fs::File>,
     lanes: Arc<Lanes>,
     buffers: Arc<Buffers>,
+    direct: Arc<Direct>,
     writable: bool,
     /// Whether the file system can say "not in memory" instead of waiting; learnt by asking.
     nowait: AtomicBool,
@@ -63,7 +65,14 @@ impl OsFile {
         buffers: Arc<Buffers>,
         writable: bool,
     ) -> OsFile {
-        OsFile { file: Arc::new(file), lanes, buffers, writable, nowait: AtomicBool::new(true) }
+        OsFile {
+            file: Arc::new(file),
+            lanes,
+            buffers,
+            direct: Arc::default(),
+            writable,
+            nowait: AtomicBool::new(true),
+        }
     }
 
     /// Brings `len` bytes from `position` into the page cache, unless they seem to be there.
@@ -167,6 +176,19 @@ impl File for OsFile {
             // reports a failed write-back once per open file.
             let sync = move || retry_on_intr(|| rustix::fs::fdatasync(&file));
             Ok(self.lanes.syncs.run(sync).await??)
+        })
+    }
+
+    fn write_durably<'a>(
+        &'a self,
+        position: u64,
+        buffers: &'a [Bytes],
+    ) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.refuse_unless_writable()?;
+            let (file, direct) = (Arc::clone(&self.file), Arc::clone(&self.direct));
+            let buffers = buffers.to_vec();
+            self.lanes.syncs.run(move || direct.write(&file, position, &buffers)).await?
         })
     }
 

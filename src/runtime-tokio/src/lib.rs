@@ -11,6 +11,7 @@
 
 mod buffers;
 mod clock;
+mod direct;
 mod disk;
 mod file;
 mod lanes;

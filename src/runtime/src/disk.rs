@@ -13,6 +13,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{AsAny, BoxFuture};
 
+/// Of what [`File::write_durably`] wants multiples, to be quick: a page, and no disk's sector is
+/// larger.
+pub const DURABLE_ALIGN: usize = 4096;
+
 /// How [`Disk::open`] treats a file that is there or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -133,6 +137,21 @@ pub trait File: AsAny + Send + Sync + 'static {
     /// before this call. Once polled, the sync runs to its end even when the future is dropped.
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>>;
 
+    /// Writes all buffers one behind the other at `position`, durably: these bytes, and a length
+    /// that reaches their end. It says nothing about other writes.
+    ///
+    /// Implementations that can write past the page cache do, when `position` and the count of bytes
+    /// are multiples of [`DURABLE_ALIGN`]; all others do what [`write_and_sync`] does. Quick where the
+    /// file has been written before.
+    ///
+    /// `PermissionDenied` on a file opened with [`OpenMode::Read`]. After an error, or when the future
+    /// was dropped, it is unknown which of the bytes are there.
+    fn write_durably<'a>(
+        &'a self,
+        position: u64,
+        buffers: &'a [Bytes],
+    ) -> BoxFuture<'a, io::Result<()>>;
+
     /// Length in bytes.
     fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
 
@@ -192,6 +211,12 @@ pub async fn write_all_at(file: &dyn File, position: u64, buffers: &[Bytes]) -> 
         skip(&mut rest, written);
         written = file.write_at(position, &rest).await?;
     }
+}
+
+/// [`File::write_durably`] for files that have nothing better: writes and syncs.
+pub async fn write_and_sync(file: &dyn File, position: u64, buffers: &[Bytes]) -> io::Result<()> {
+    write_all_at(file, position, buffers).await?;
+    file.sync_data().await
 }
 
 /// Drops the first `count` bytes of `buffers`.

@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 pub use clock::{Clock, Elapsed, sleep, timeout};
 pub use disk::{
-    DirEntry, Disk, DiskLock, DiskSpace, EntryKind, File, OpenMode, read_exact_at, read_file,
-    read_full_at, write_all_at, write_file_durably,
+    DURABLE_ALIGN, DirEntry, Disk, DiskLock, DiskSpace, EntryKind, File, OpenMode, read_exact_at,
+    read_file, read_full_at, write_all_at, write_and_sync, write_file_durably,
 };
 pub use join::join_all;
 pub use net::{AsAny, Listener, Net, ReadHalf, Stream, WriteHalf, copy_file};

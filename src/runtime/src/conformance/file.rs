@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::{checks, poll_once};
 use crate::{
-    File, OpenMode, Runtime, read_exact_at, read_file, read_full_at, spawn, write_all_at,
-    write_file_durably,
+    DURABLE_ALIGN, File, OpenMode, Runtime, read_exact_at, read_file, read_full_at, spawn,
+    write_all_at, write_file_durably,
 };
 
 checks!(
@@ -25,6 +25,7 @@ checks!(
     file_opened_for_reading_refuses_changes,
     file_opened_twice_is_one_file,
     file_takes_many_tasks_at_once,
+    file_written_durably_is_read,
     file_sync_can_be_dropped,
     file_dropped_write_writes_no_more,
     file_dropped_set_len_happens,
@@ -182,6 +183,26 @@ async fn file_takes_many_tasks_at_once(runtime: Runtime, scratch: PathBuf) {
         task.join().await.unwrap();
     }
     assert_eq!(file.len().await.unwrap(), 50 * BYTES as u64);
+}
+
+async fn file_written_durably_is_read(runtime: Runtime, scratch: PathBuf) {
+    let file = create(&runtime, &scratch).await;
+    let all = pattern(5 * DURABLE_ALIGN);
+    // Pages and parts of them, over what other writes put there and beyond.
+    write_all_at(&*file, 0, &[Bytes::from(vec![9; 2 * DURABLE_ALIGN])]).await.unwrap();
+    let pieces = [all.slice(..10), all.slice(10..DURABLE_ALIGN)];
+    file.write_durably(0, &pieces).await.unwrap();
+    for (from, to) in [(1, 2), (2, 4)] {
+        let (from, to) = (from * DURABLE_ALIGN, to * DURABLE_ALIGN);
+        file.write_durably(from as u64, &[all.slice(from..to)]).await.unwrap();
+    }
+    let rest = 4 * DURABLE_ALIGN;
+    file.write_durably(rest as u64, &[all.slice(rest..rest + 100)]).await.unwrap();
+    file.write_durably(rest as u64 + 100, &[all.slice(rest + 100..)]).await.unwrap();
+    file.write_durably(7, &[]).await.unwrap();
+    assert!(content(&*file).await == all);
+    write_all_at(&*file, 5, &[Bytes::from_static(b"later")]).await.unwrap();
+    assert_eq!(read_full_at(&*file, 4, 7).await.unwrap()[1..6], b"later"[..]);
 }
 
 async fn file_sync_can_be_dropped(runtime: Runtime, scratch: PathBuf) {

@@ -334,6 +334,14 @@ impl File for Foreign {
         self.0.write_at(position, buffers)
     }
 
+    fn write_durably<'a>(
+        &'a self,
+        position: u64,
+        buffers: &'a [Bytes],
+    ) -> BoxFuture<'a, std::io::Result<()>> {
+        self.0.write_durably(position, buffers)
+    }
+
     fn sync_data(&self) -> BoxFuture<'_, std::io::Result<()>> {
         self.0.sync_data()
     }

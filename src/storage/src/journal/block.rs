@@ -17,8 +17,8 @@ use model::{Offset, Uuid};
 use super::{Author, Entry, SegmentPosition};
 use crate::name::LogName;
 
-/// Blocks start at multiples of this: a page.
-pub(super) const ALIGN: usize = 4096;
+/// Blocks start at multiples of this.
+pub(super) const ALIGN: usize = runtime::DURABLE_ALIGN;
 
 const MAGIC: u32 = u32::from_be_bytes(*b"klj1");
 /// Where the bytes under the checksum begin.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use model::{Offset, Uuid};
 use runtime::sync::{mpsc, oneshot};
-use runtime::{File, OpenMode, write_all_at};
+use runtime::{File, OpenMode};
 
 use super::block::{self, BlockHeader, HEADER_BYTES, Sealing};
 use super::{Entry, Journal, Refusal, Sealed, SegmentPosition, file_path};
@@ -217,13 +217,9 @@ impl Writer {
             note(&mut current.logs, entry);
         }
         let buffers = block::encode(header, entries);
-        let written = write_all_at(&*current.file, current.end, &buffers).await;
-        let path = file_path(&self.files.dir, generation);
-        if let Err(error) = written.map_err(DiskError::at("write", &path)) {
-            return Err(self.fail(error));
-        }
-        if let Err(error) = current.file.sync_data().await.map_err(DiskError::at("sync", &path)) {
-            return Err(self.fail(error));
+        if let Err(error) = current.file.write_durably(current.end, &buffers).await {
+            let path = file_path(&self.files.dir, generation);
+            return Err(self.fail(DiskError::at("write", path)(error)));
         }
         current.end += bytes;
         current.blocks += 1;
@@ -309,7 +305,7 @@ impl Writer {
         }
         let target = if only_voids { wanted } else { wanted.next_multiple_of(step) };
         let zeros = vec![0; usize::try_from(target - current.allocated).unwrap_or(usize::MAX)];
-        match write_all_at(&*current.file, current.allocated, &[Bytes::from(zeros)]).await {
+        match current.file.write_durably(current.allocated, &[Bytes::from(zeros)]).await {
             Ok(()) => {
                 current.allocated = target;
                 Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use runtime::{BoxFuture, DirEntry, Disk, DiskLock, DiskSpace, File, OpenMode};
+use runtime::{BoxFuture, DirEntry, Disk, DiskLock, DiskSpace, File, OpenMode, write_and_sync};
 
 /// The disk.
 pub(super) struct FailingDisk {
@@ -78,6 +78,14 @@ impl File for FailingFile {
         buffers: &'a [Bytes],
     ) -> BoxFuture<'a, io::Result<usize>> {
         self.file.write_at(position, buffers)
+    }
+
+    fn write_durably<'a>(
+        &'a self,
+        position: u64,
+        buffers: &'a [Bytes],
+    ) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(write_and_sync(self, position, buffers))
     }
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use runtime::{
     BoxFuture, DirEntry, Disk, DiskLock, DiskSpace, EntryKind, File, OpenMode, RandomStream, Rng,
-    split_seed,
+    split_seed, write_and_sync,
 };
 
 const SECTOR: usize = 512;
@@ -630,6 +630,14 @@ impl File for Opened {
         buffers: &'a [Bytes],
     ) -> BoxFuture<'a, io::Result<usize>> {
         ready(self.write_now(position, buffers))
+    }
+
+    fn write_durably<'a>(
+        &'a self,
+        position: u64,
+        buffers: &'a [Bytes],
+    ) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(write_and_sync(self, position, buffers))
     }
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
