@@ -101,7 +101,7 @@ const PLACES: &[Place] = &[
         Ring::System,
         &["model", "protocol", "runtime", "client", "runtime-tokio", "history"],
     ),
-    place("benches", Ring::System, &["model", "protocol", "tests"]),
+    place("benches", Ring::System, &["client", "model", "protocol", "runtime-tokio", "tests"]),
     place("ci", Ring::System, &[]),
 ];
 

@@ -7,6 +7,7 @@
 //! Start at [`produce::run`] and [`fetch::run`].
 
 mod fetch;
+mod own;
 mod produce;
 pub mod wire;
 
@@ -39,6 +40,8 @@ pub enum Load {
     Produce(produce::Options),
     /// Read batches.
     Fetch(fetch::Options),
+    /// Append or read records with our own client; a request is a record then.
+    Client(own::Options),
 }
 
 /// A topic on the only broker of a cluster.
@@ -156,6 +159,7 @@ pub fn run(load: &Load) -> Result<()> {
         Load::Delete { topic } => return wire::delete(topic),
         Load::Produce(options) => (produce::run(options)?, &options.shape),
         Load::Fetch(options) => (fetch::run(options)?, &options.shape),
+        Load::Client(options) => (own::run(options)?, &options.shape),
     };
     let report = tally.report(shape)?;
     println!("{}", serde_json::to_string(&report)?);
@@ -171,6 +175,8 @@ struct Tally {
     refused: u64,
     bytes: u64,
     nanos: Vec<u64>,
+    /// Requests of which nobody took the time.
+    counted: u64,
 }
 
 impl Tally {
@@ -190,7 +196,7 @@ impl Tally {
             nanos.get(place).map_or(0.0, |nanos| *nanos as f64 / 1e6)
         };
         Ok(Report {
-            requests: count as u64,
+            requests: count as u64 + self.counted,
             refused: self.refused,
             bytes: self.bytes,
             seconds: shape.seconds,

@@ -17,15 +17,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use tests::child::{Background, run};
+use tests::install;
 
 use crate::load::Report;
 use crate::machine::Machine;
 use crate::result::{Outcome, Table};
 use contestant::{Contestant, Running, Use};
-use works::{WORKS, Work};
+use works::{Tool, WORKS, Work};
 
 const ABOUT: &str = "\
-Raw load: requests that are encoded beforehand, over plain sockets, so that the broker is what is measured;
+Raw load (throughput and latency): requests that are encoded beforehand, over plain sockets, so that the broker is what is measured;
 acks=all, records of 100 bytes. The limit program takes the same frames, checks the checksums, writes one file
 for each partition, syncs for all who wait, and answers; it does nothing that is not needed for that. 'Page
 cache' is `klamm.durability=os`, and Kafka as it is shipped; 'synced' is klamm as it is, and Kafka with
@@ -159,9 +160,16 @@ fn load(
     seconds: f64,
     directory: &Path,
 ) -> Result<(Report, Use)> {
-    let program = std::env::current_exe()?;
-    let mut command = Command::new(program);
-    command.arg("load").args(work.arguments);
+    let mut command = match work.tool {
+        Tool::FranzGo => Command::new(install::go_program("franzload")?),
+        Tool::Raw | Tool::Own => Command::new(std::env::current_exe()?),
+    };
+    command.args(match work.tool {
+        Tool::FranzGo => &[][..],
+        Tool::Raw => &["load"],
+        Tool::Own => &["load", "client"],
+    });
+    command.args(work.arguments);
     command.args(["--address", &contestant.address, "--topic", topic]);
     command.args(["--partitions", &work.partitions.to_string()]);
     command.args(["--seconds", &seconds.to_string()]);

@@ -12,11 +12,23 @@ pub(super) struct Work {
     /// The name of its topic.
     pub(super) topic: &'static str,
     pub(super) partitions: u32,
-    /// Of `measure load`.
+    pub(super) tool: Tool,
+    /// Of that.
     pub(super) arguments: &'static [&'static str],
     /// For so many seconds the topic is written before it is read.
     pub(super) fill_seconds: Option<f64>,
     pub(super) figures: &'static [Figure],
+}
+
+/// What puts the load on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tool {
+    /// `measure load`.
+    Raw,
+    /// `measure load client`.
+    Own,
+    /// The program `franzload`.
+    FranzGo,
 }
 
 /// One figure of a measurement.
@@ -24,6 +36,8 @@ pub(super) struct Work {
 pub(super) enum Figure {
     MegabytesPerSecond,
     RequestsPerSecond,
+    /// Where a request is a record.
+    RecordsPerSecond,
     CpuPerGigabyte,
     SwitchesPerRequest,
     P50,
@@ -36,6 +50,7 @@ impl Figure {
         match self {
             Figure::MegabytesPerSecond => "MB/s",
             Figure::RequestsPerSecond => "requests/s",
+            Figure::RecordsPerSecond => "records/s",
             Figure::CpuPerGigabyte => "s of its processor for a GB",
             Figure::SwitchesPerRequest => "context switches for a request",
             Figure::P50 => "p50 ms",
@@ -49,7 +64,7 @@ impl Figure {
         let share = report.seconds / (report.seconds + report.warm_up);
         match self {
             Figure::MegabytesPerSecond => report.megabytes_per_second(),
-            Figure::RequestsPerSecond => report.requests_per_second(),
+            Figure::RequestsPerSecond | Figure::RecordsPerSecond => report.requests_per_second(),
             Figure::CpuPerGigabyte => used.cpu_seconds * share / (report.bytes as f64 / 1e9),
             Figure::SwitchesPerRequest => used.context_switches * share / report.requests as f64,
             Figure::P50 => report.p50,
@@ -60,9 +75,12 @@ impl Figure {
 }
 
 impl Work {
-    /// The limit program only writes, and reading is the same for both kinds of acknowledgement.
+    /// The limit program only writes, and knows no client; reading is the same for both kinds of
+    /// acknowledgement.
     pub(super) fn is_for(&self, contestant: Contestant) -> bool {
-        self.fill_seconds.is_none() || (contestant.who != Who::Limit && !contestant.is_synced)
+        let is_limit = contestant.who == Who::Limit;
+        let is_read = self.fill_seconds.is_some();
+        !(is_limit && (is_read || self.tool != Tool::Raw)) && !(is_read && contestant.is_synced)
     }
 }
 
@@ -70,6 +88,7 @@ const THROUGHPUT: &[Figure] =
     &[Figure::MegabytesPerSecond, Figure::CpuPerGigabyte, Figure::SwitchesPerRequest];
 const REQUESTS: &[Figure] =
     &[Figure::MegabytesPerSecond, Figure::RequestsPerSecond, Figure::SwitchesPerRequest];
+const RECORDS: &[Figure] = &[Figure::RecordsPerSecond, Figure::CpuPerGigabyte];
 const LATENCY: &[Figure] = &[Figure::P50, Figure::P99, Figure::P999];
 
 pub(super) const WORKS: &[Work] = &[
@@ -78,6 +97,7 @@ pub(super) const WORKS: &[Work] = &[
         what: "produce, batches of 64 KiB, 4 connections × 5 in flight",
         topic: "large",
         partitions: 6,
+        tool: Tool::Raw,
         arguments: &["produce", "--connections", "4", "--depth", "5", "--batch-bytes", "65536"],
         fill_seconds: None,
         figures: THROUGHPUT,
@@ -87,6 +107,7 @@ pub(super) const WORKS: &[Work] = &[
         what: "produce, batches of 4 KiB, 16 connections × 1 in flight",
         topic: "small",
         partitions: 6,
+        tool: Tool::Raw,
         arguments: &["produce", "--connections", "16", "--depth", "1", "--batch-bytes", "4096"],
         fill_seconds: None,
         figures: REQUESTS,
@@ -96,6 +117,7 @@ pub(super) const WORKS: &[Work] = &[
         what: "produce, batches of 4 KiB over 1,000 partitions, 16 connections × 5 in flight",
         topic: "many",
         partitions: 1_000,
+        tool: Tool::Raw,
         arguments: &["produce", "--connections", "16", "--depth", "5", "--batch-bytes", "4096"],
         fill_seconds: None,
         figures: REQUESTS,
@@ -105,15 +127,57 @@ pub(super) const WORKS: &[Work] = &[
         what: "fetch from the page cache, 1 MiB of a partition, 4 connections",
         topic: "read",
         partitions: 6,
+        tool: Tool::Raw,
         arguments: &["fetch", "--connections", "4"],
         fill_seconds: Some(3.0),
         figures: THROUGHPUT,
+    },
+    Work {
+        table: "clients",
+        what: "franz-go producing, idempotent",
+        topic: "franz-write",
+        partitions: 6,
+        tool: Tool::FranzGo,
+        arguments: &["produce"],
+        fill_seconds: None,
+        figures: RECORDS,
+    },
+    Work {
+        table: "clients",
+        what: "franz-go consuming",
+        topic: "franz-read",
+        partitions: 6,
+        tool: Tool::FranzGo,
+        arguments: &["consume"],
+        fill_seconds: Some(3.0),
+        figures: RECORDS,
+    },
+    Work {
+        table: "clients",
+        what: "our own client producing, idempotent",
+        topic: "own-write",
+        partitions: 6,
+        tool: Tool::Own,
+        arguments: &["produce"],
+        fill_seconds: None,
+        figures: RECORDS,
+    },
+    Work {
+        table: "clients",
+        what: "our own client consuming",
+        topic: "own-read",
+        partitions: 6,
+        tool: Tool::Own,
+        arguments: &["consume"],
+        fill_seconds: Some(3.0),
+        figures: RECORDS,
     },
     Work {
         table: "latency",
         what: "one connection, one record in flight",
         topic: "single",
         partitions: 1,
+        tool: Tool::Raw,
         arguments: &["produce", "--connections", "1"],
         fill_seconds: None,
         figures: LATENCY,
@@ -123,6 +187,7 @@ pub(super) const WORKS: &[Work] = &[
         what: "2,000 requests of one record a second over 16 connections",
         topic: "rate",
         partitions: 6,
+        tool: Tool::Raw,
         arguments: &["produce", "--connections", "16", "--rate", "2000"],
         fill_seconds: None,
         figures: LATENCY,
