@@ -12,6 +12,7 @@ mod machine;
 mod node;
 mod page;
 mod result;
+mod starts;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -32,6 +33,8 @@ enum Command {
     Groups(groups::Options),
     /// What one broker carries, and how long it takes: produce and fetch by raw load.
     Node(node::Options),
+    /// How long a broker takes to start, and to be back after kill -9.
+    Starts(starts::Options),
     /// Write docs/benchmarks.md from the results that are there.
     Page,
     /// The limit program: what no broker can be faster than.
@@ -46,6 +49,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Groups(options) => keep(&groups::measure(&options)?, options.is_whole())?,
         Command::Node(options) => keep(&node::measure(&options)?, options.is_whole())?,
+        Command::Starts(options) => keep(&starts::measure(&options)?, true)?,
         Command::Page => {}
         Command::Limit(options) => return limit::run(&options),
         Command::Load(load) => return load::run(&load),

@@ -167,6 +167,12 @@ pub fn run(load: &Load) -> Result<()> {
     Ok(())
 }
 
+/// Whether the broker at `address` appends a batch to the first partition of `topic` now.
+pub fn takes_a_batch(address: &str, topic: &str) -> bool {
+    let (address, topic) = (address.to_owned(), topic.to_owned());
+    produce::append_once(&Topic { address, topic, partitions: 1 }).unwrap_or(false)
+}
+
 /// What the requests of one connection, or of all, took.
 #[derive(Debug, Default)]
 struct Tally {

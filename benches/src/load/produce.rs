@@ -70,6 +70,13 @@ pub(super) fn touch(topic: &Topic) -> Result<()> {
     Ok(())
 }
 
+/// Whether a batch of one record is appended; an error also when nobody listens.
+pub(super) fn append_once(topic: &Topic) -> Result<bool> {
+    let (mut sender, mut receiver) = connect(&topic.address)?;
+    sender.send(&request(topic, 0, &batch(0)?)?)?;
+    is_appended(&receiver.answer::<ProduceRequest>(VERSION)?)
+}
+
 /// A request that appends a batch.
 fn request(topic: &Topic, partition: u32, batch: &Records) -> Result<Vec<u8>> {
     let index = i32::try_from(partition)?;

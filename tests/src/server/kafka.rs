@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -25,6 +25,7 @@ pub struct Kafka {
     directory: PathBuf,
     java: &'static [&'static str],
     process: Background,
+    ready_after: Duration,
 }
 
 /// How a virtual machine of a test is started: small, beside others.
@@ -84,8 +85,8 @@ impl Kafka {
         format.args(["-cp", &classpath, "kafka.tools.StorageTool", "format"]);
         format.args(["-t", "a2xhbW0tdGVzdC1jbHVzdA", "-c"]).arg(&properties);
         run(&mut format, Duration::from_secs(60))?;
-        let process = launch(directory, port, java)?;
-        Ok(Kafka { port, directory: directory.to_owned(), java, process })
+        let (process, ready_after) = launch(directory, port, java)?;
+        Ok(Kafka { port, directory: directory.to_owned(), java, process, ready_after })
     }
 
     /// Starts it again after its end, on the same port and directory.
@@ -96,7 +97,7 @@ impl Kafka {
         if self.process.ended()?.is_none() {
             bail!("restart of a broker that still runs");
         }
-        self.process = launch(&self.directory, self.port, self.java)?;
+        (self.process, self.ready_after) = launch(&self.directory, self.port, self.java)?;
         Ok(())
     }
 
@@ -108,6 +109,12 @@ impl Kafka {
     /// Its data.
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    /// From the start of the process to the first answer to Metadata that names a broker, the last
+    /// time it started.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
     }
 
     /// Its process.
@@ -138,12 +145,13 @@ impl Kafka {
     }
 }
 
-fn launch(directory: &Path, port: u16, java: &[&str]) -> Result<Background> {
+fn launch(directory: &Path, port: u16, java: &[&str]) -> Result<(Background, Duration)> {
     let classpath = install::kafka_classpath()?;
     let mut command = Command::new("java");
     command.args(java).args(["-cp", &classpath]);
     command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka"]);
     command.arg(directory.join("server.properties"));
+    let begun = Instant::now();
     let mut process = Background::start(&mut command, &directory.join("log"))?;
     let ready = wait_for("Apache Kafka to be ready", READY_LIMIT, || {
         if let Some(status) = process.ended()? {
@@ -152,7 +160,7 @@ fn launch(directory: &Path, port: u16, java: &[&str]) -> Result<Background> {
         Ok(probe::brokers(port).is_ok_and(|brokers| brokers > 0).then_some(()))
     });
     ready.with_context(|| process.log_tail())?;
-    Ok(process)
+    Ok((process, begun.elapsed()))
 }
 
 fn settings(port: u16, controller_port: u16, data: &Path) -> Result<String> {

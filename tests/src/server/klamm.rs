@@ -129,10 +129,7 @@ impl Klamm {
     /// # Errors
     /// The process has ended.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
-        let kibibytes = line.split_whitespace().nth(1).context("number of VmRSS")?;
-        Ok(kibibytes.parse::<u64>()? * 1024)
+        super::resident_bytes_of(self.process.id())
     }
 
     /// Open file descriptors.

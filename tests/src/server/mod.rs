@@ -57,6 +57,17 @@ pub fn cpu_seconds_of(process: u32) -> Result<f64> {
     Ok(ticks.sum::<std::result::Result<f64, _>>()? / 100.0)
 }
 
+/// Memory of a process that is resident now, in bytes.
+///
+/// # Errors
+/// It has ended.
+pub fn resident_bytes_of(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+    let kibibytes = line.split_whitespace().nth(1).context("number of VmRSS")?;
+    Ok(kibibytes.parse::<u64>()? * 1024)
+}
+
 /// A broker that answers.
 #[derive(Debug)]
 pub enum Server {
