@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod node;
 mod page;
+mod pieces;
 mod result;
 mod starts;
 
@@ -33,6 +34,8 @@ enum Command {
     Groups(groups::Options),
     /// What one broker carries, and how long it takes: produce and fetch by raw load.
     Node(node::Options),
+    /// What the hot pieces cost by themselves, with their allocations.
+    Pieces(pieces::Options),
     /// How long a broker takes to start, and to be back after kill -9.
     Starts(starts::Options),
     /// Write docs/benchmarks.md from the results that are there.
@@ -50,6 +53,7 @@ fn main() -> Result<()> {
         Command::Groups(options) => keep(&groups::measure(&options)?, options.is_whole())?,
         Command::Node(options) => keep(&node::measure(&options)?, options.is_whole())?,
         Command::Starts(options) => keep(&starts::measure(&options)?, true)?,
+        Command::Pieces(options) => keep(&pieces::measure(&options)?, true)?,
         Command::Page => {}
         Command::Limit(options) => return limit::run(&options),
         Command::Load(load) => return load::run(&load),

@@ -101,7 +101,11 @@ const PLACES: &[Place] = &[
         Ring::System,
         &["model", "protocol", "runtime", "client", "runtime-tokio", "history"],
     ),
-    place("benches", Ring::System, &["client", "model", "protocol", "runtime-tokio", "tests"]),
+    place(
+        "benches",
+        Ring::System,
+        &["client", "model", "protocol", "runtime-tokio", "storage", "tests"],
+    ),
     place("ci", Ring::System, &[]),
 ];
 
