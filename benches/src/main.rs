@@ -18,6 +18,7 @@ mod starts;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use node::Subject;
 use result::Outcome;
 
 /// Measures klamm beside Apache Kafka.
@@ -32,8 +33,12 @@ struct Arguments {
 enum Command {
     /// How long rebalances take, and what a thousand members or groups cost.
     Groups(groups::Options),
-    /// What one broker carries, and how long it takes: produce and fetch by raw load.
-    Node(node::Options),
+    /// What one broker carries: produce and fetch by raw load.
+    Throughput(node::Options),
+    /// How long one broker takes to answer.
+    Latency(node::Options),
+    /// What clients of one broker get through.
+    Clients(node::Options),
     /// What the hot pieces cost by themselves, with their allocations.
     Pieces(pieces::Options),
     /// How long a broker takes to start, and to be back after kill -9.
@@ -51,7 +56,9 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Groups(options) => keep(&groups::measure(&options)?, options.is_whole())?,
-        Command::Node(options) => keep(&node::measure(&options)?, options.is_whole())?,
+        Command::Throughput(options) => node(Subject::Throughput, &options)?,
+        Command::Latency(options) => node(Subject::Latency, &options)?,
+        Command::Clients(options) => node(Subject::Clients, &options)?,
         Command::Starts(options) => keep(&starts::measure(&options)?, true)?,
         Command::Pieces(options) => keep(&pieces::measure(&options)?, true)?,
         Command::Page => {}
@@ -59,6 +66,10 @@ fn main() -> Result<()> {
         Command::Load(load) => return load::run(&load),
     }
     page::write()
+}
+
+fn node(subject: Subject, options: &node::Options) -> Result<()> {
+    keep(&node::measure(subject, options)?, options.is_whole())
 }
 
 /// Shows a result, and keeps it if it is the whole of its subject.

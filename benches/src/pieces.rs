@@ -1,7 +1,7 @@
 //! What the hot pieces of the broker cost by themselves: time, and allocations.
 //!
 //! One thread, everything in the page cache and in the processor's, so that a piece that becomes
-//! slower or allocates more is seen; how they do together is measured by `measure node`.
+//! slower or allocates more is seen; how they do together is measured by `measure throughput`.
 //!
 //! Start at [`measure`].
 

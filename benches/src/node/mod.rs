@@ -25,13 +25,63 @@ use crate::result::{Outcome, Table};
 use contestant::{Contestant, Running, Use};
 use works::{Tool, WORKS, Work};
 
-const ABOUT: &str = "\
-Raw load (throughput and latency): requests that are encoded beforehand, over plain sockets, so that the broker is what is measured;
+/// What is measured at once, and told on the page in a section of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// How much one broker carries, by raw load.
+    Throughput,
+    /// How long a request takes, by raw load.
+    Latency,
+    /// How much whole clients get through.
+    Clients,
+}
+
+/// What all kinds of raw load have in common.
+macro_rules! raw_load {
+    () => {
+        "\
+Raw load: requests that are encoded beforehand, over plain sockets, so that the broker is what is measured;
 acks=all, records of 100 bytes. The limit program takes the same frames, checks the checksums, writes one file
 for each partition, syncs for all who wait, and answers; it does nothing that is not needed for that. 'Page
 cache' is `klamm.durability=os`, and Kafka as it is shipped; 'synced' is klamm as it is, and Kafka with
-`flush.messages=1`. Broker and load share the machine's threads. What a request at a fixed rate took counts from
-when it was due.";
+`flush.messages=1`. Broker and load share the machine's threads."
+    };
+}
+
+impl Subject {
+    fn name(self) -> &'static str {
+        match self {
+            Subject::Throughput => "throughput",
+            Subject::Latency => "latency",
+            Subject::Clients => "clients",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Subject::Throughput => "Throughput of one broker",
+            Subject::Latency => "Latency of one broker",
+            Subject::Clients => "Clients of one broker",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Subject::Throughput => raw_load!(),
+            Subject::Latency => concat!(
+                raw_load!(),
+                "\nWhat a request at a fixed rate took counts from when it was due."
+            ),
+            Subject::Clients => {
+                "\
+One process with one client, six partitions, records of 100 bytes, acks=all, no compression, batches of 1 MB at
+the most. Client and broker share the machine's threads, and the client needs most of them. 'Page cache' is
+`klamm.durability=os`, and Kafka as it is shipped; 'synced' is klamm as it is, and Kafka with
+`flush.messages=1`."
+            }
+        }
+    }
+}
 
 /// How much to measure.
 #[derive(Clone, Debug, Args)]
@@ -74,7 +124,7 @@ impl Who {
 ///
 /// # Errors
 /// A program does not do what it has to.
-pub fn measure(options: &Options) -> Result<Outcome> {
+pub fn measure(subject: Subject, options: &Options) -> Result<Outcome> {
     let directory = tempfile::Builder::new().prefix("klamm-node-").tempdir()?;
     let mut tables: Vec<Table> = Vec::new();
     for is_synced in [false, true] {
@@ -87,7 +137,7 @@ pub fn measure(options: &Options) -> Result<Outcome> {
             running.push(contestant.start(directory.path())?);
         }
         for turn in 0..options.turns {
-            for work in WORKS.iter().filter(|work| options.wants(work)) {
+            for work in WORKS.iter().filter(|work| options.wants(subject, work)) {
                 for contestant in running.iter_mut().filter(|it| work.is_for(it.contestant)) {
                     let table = table_of(&mut tables, work);
                     one(contestant, work, options, (turn, directory.path()), table)
@@ -97,9 +147,9 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         }
     }
     Ok(Outcome {
-        subject: "node".to_owned(),
-        title: "One broker".to_owned(),
-        about: ABOUT.to_owned(),
+        subject: subject.name().to_owned(),
+        title: subject.title().to_owned(),
+        about: subject.about().to_owned(),
         machine: Machine::here()?,
         tables,
     })
@@ -111,16 +161,21 @@ impl Options {
         self.rows.is_none() && self.only.is_empty()
     }
 
-    fn wants(&self, work: &Work) -> bool {
-        self.rows.as_ref().is_none_or(|part| work.what.contains(part.as_str()))
+    fn wants(&self, subject: Subject, work: &Work) -> bool {
+        let is_named = self.rows.as_ref().is_none_or(|part| work.what.contains(part.as_str()));
+        work.subject == subject && is_named
     }
 }
 
 fn table_of<'a>(tables: &'a mut Vec<Table>, work: &Work) -> &'a mut Table {
-    let place = tables.iter().position(|table| table.title == work.table);
+    let place = tables.iter().position(|table| table.title == work.subject.name());
     let place = place.unwrap_or_else(|| {
         let names = Who::ALL.map(Who::name);
-        tables.push(Table::new(work.table, &names, &[("klamm", "Kafka"), ("klamm", "limit")]));
+        tables.push(Table::new(
+            work.subject.name(),
+            &names,
+            &[("klamm", "Kafka"), ("klamm", "limit")],
+        ));
         tables.len() - 1
     });
     &mut tables[place]

@@ -1,13 +1,12 @@
 //! What is measured of one broker.
 
-use super::Who;
 use super::contestant::{Contestant, Use};
+use super::{Subject, Who};
 use crate::load::Report;
 
 /// One piece of work, and what of it is told.
 pub(super) struct Work {
-    /// The table it is in.
-    pub(super) table: &'static str,
+    pub(super) subject: Subject,
     pub(super) what: &'static str,
     /// The name of its topic.
     pub(super) topic: &'static str,
@@ -93,7 +92,7 @@ const LATENCY: &[Figure] = &[Figure::P50, Figure::P99, Figure::P999];
 
 pub(super) const WORKS: &[Work] = &[
     Work {
-        table: "throughput",
+        subject: Subject::Throughput,
         what: "produce, batches of 64 KiB, 4 connections × 5 in flight",
         topic: "large",
         partitions: 6,
@@ -103,7 +102,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: THROUGHPUT,
     },
     Work {
-        table: "throughput",
+        subject: Subject::Throughput,
         what: "produce, batches of 4 KiB, 16 connections × 1 in flight",
         topic: "small",
         partitions: 6,
@@ -113,7 +112,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: REQUESTS,
     },
     Work {
-        table: "throughput",
+        subject: Subject::Throughput,
         what: "produce, batches of 4 KiB over 1,000 partitions, 16 connections × 5 in flight",
         topic: "many",
         partitions: 1_000,
@@ -123,7 +122,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: REQUESTS,
     },
     Work {
-        table: "throughput",
+        subject: Subject::Throughput,
         what: "fetch from the page cache, 1 MiB of a partition, 4 connections",
         topic: "read",
         partitions: 6,
@@ -133,7 +132,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: THROUGHPUT,
     },
     Work {
-        table: "clients",
+        subject: Subject::Clients,
         what: "franz-go producing, idempotent",
         topic: "franz-write",
         partitions: 6,
@@ -143,7 +142,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: RECORDS,
     },
     Work {
-        table: "clients",
+        subject: Subject::Clients,
         what: "franz-go consuming",
         topic: "franz-read",
         partitions: 6,
@@ -153,7 +152,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: RECORDS,
     },
     Work {
-        table: "clients",
+        subject: Subject::Clients,
         what: "our own client producing, idempotent",
         topic: "own-write",
         partitions: 6,
@@ -163,7 +162,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: RECORDS,
     },
     Work {
-        table: "clients",
+        subject: Subject::Clients,
         what: "our own client consuming",
         topic: "own-read",
         partitions: 6,
@@ -173,7 +172,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: RECORDS,
     },
     Work {
-        table: "latency",
+        subject: Subject::Latency,
         what: "one connection, one record in flight",
         topic: "single",
         partitions: 1,
@@ -183,7 +182,7 @@ pub(super) const WORKS: &[Work] = &[
         figures: LATENCY,
     },
     Work {
-        table: "latency",
+        subject: Subject::Latency,
         what: "2,000 requests of one record a second over 16 connections",
         topic: "rate",
         partitions: 6,
