@@ -89,11 +89,16 @@ impl Span {
 }
 
 impl Shape {
-    /// Lets every connection, by its number, do its part on a thread of its own.
-    fn run(&self, connection: impl Fn(u32, Span) -> Result<Tally> + Sync) -> Result<Tally> {
+    /// It begins now.
+    fn span(&self) -> Span {
         let begun = Instant::now();
         let from = begun + Duration::from_secs_f64(self.warm_up);
-        let span = Span { begun, from, until: from + Duration::from_secs_f64(self.seconds) };
+        Span { begun, from, until: from + Duration::from_secs_f64(self.seconds) }
+    }
+
+    /// Lets every connection, by its number, do its part on a thread of its own.
+    fn run(&self, connection: impl Fn(u32, Span) -> Result<Tally> + Sync) -> Result<Tally> {
+        let span = self.span();
         let connection = &connection;
         let mut all = Tally::default();
         thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! Load by our own client, which is any client to a broker: it batches, numbers and compresses, and
-//! what it costs is measured with what the broker does.
+//! Load by our own client, which is any client to a broker: what it costs itself is measured with
+//! what the broker does.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -47,10 +47,7 @@ enum Task {
 /// # Errors
 /// The broker can not be reached, or refuses.
 pub(super) fn run(options: &Options) -> Result<Tally> {
-    let Shape { topic, warm_up, seconds, .. } = &options.shape;
-    let begun = Instant::now();
-    let from = begun + Duration::from_secs_f64(*warm_up);
-    let span = Span { begun, from, until: from + Duration::from_secs_f64(*seconds) };
+    let (topic, span) = (&options.shape.topic, options.shape.span());
     let counted = runtime_tokio::run(async |runtime| {
         let config =
             ClientConfig { bootstrap_servers: vec![topic.address.clone()], ..Default::default() };

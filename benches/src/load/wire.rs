@@ -2,8 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, Bytes, BytesMut};
@@ -12,6 +11,7 @@ use protocol::messages as m;
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::{Decode, ErrorCode, Message, Request, StrBytes};
+use tests::child::wait_for;
 
 use super::Topic;
 
@@ -119,13 +119,9 @@ pub(super) fn create(topic: &Topic, configs: &[String]) -> Result<()> {
         let error = ErrorCode::from_code(topic.error_code);
         ensure!(!error.is_error(), "create {}: {error} {:?}", topic.name, topic.error_message);
     }
-    let begun = Instant::now();
-    while !is_there(topic, &mut sender, &mut receiver)? {
-        ensure!(begun.elapsed() < ANSWER_LIMIT, "{} does not come up", topic.topic);
-        // As often as a client asks again (retry.backoff.ms).
-        thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
+    wait_for("the topic to be there", ANSWER_LIMIT, || {
+        Ok(is_there(topic, &mut sender, &mut receiver)?.then_some(()))
+    })
 }
 
 /// Whether every partition has a leader that serves it.
