@@ -91,7 +91,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("log.initial.task.delay.ms", "1000"),
     ("log.retention.check.interval.ms", "2000"),
     ("log.cleaner.backoff.ms", "2000"),
-    ("log.flush.offset.checkpoint.interval.ms", "3000"),
     // Small enough to be full, and checkpointed, within a run.
     ("klamm.journal.bytes", "131072"),
     ("offsets.topic.num.partitions", "3"),

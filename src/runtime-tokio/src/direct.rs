@@ -122,8 +122,11 @@ mod tests {
     #[test]
     fn a_file_system_that_refuses_is_written_all_the_same() {
         let file = file_of(&[1; 100]);
-        let direct = Direct { file: OnceLock::from(None), is_refused: AtomicBool::new(false) };
-        direct.write(&file, 0, &[Bytes::from(vec![6; DURABLE_ALIGN])]).unwrap();
-        assert!(content(&file) == vec![6; DURABLE_ALIGN]);
+        let unknown = Direct { file: OnceLock::from(None), is_refused: AtomicBool::new(false) };
+        let refused = Direct { file: OnceLock::new(), is_refused: AtomicBool::new(true) };
+        for (direct, byte) in [(unknown, 6), (refused, 7)] {
+            direct.write(&file, 0, &[Bytes::from(vec![byte; DURABLE_ALIGN])]).unwrap();
+            assert!(content(&file) == vec![byte; DURABLE_ALIGN]);
+        }
     }
 }

@@ -68,7 +68,7 @@ pub(super) static LOG: [Definition; 80] = [
     unset(Kind::Long, "log.flush.interval.ms",
         "The `flush.ms` of topics that do not say.").at_least(0).dynamic(),
     int("log.flush.offset.checkpoint.interval.ms", "60000",
-        "How often the recovery points are written down.").at_least(0),
+        "How often the recovery points are written down; each second if that is sooner.").at_least(0),
     long("log.flush.scheduler.interval.ms", "9223372036854775807",
         "The `flush.ms` of topics that do not say, where `log.flush.interval.ms` is not set either.").at_least(0),
     int("log.flush.start.offset.checkpoint.interval.ms", "60000",
